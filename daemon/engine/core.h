@@ -1,0 +1,151 @@
+/* What the files of this folder share: the engine itself and its callers. */
+#ifndef BRD_ENGINE_CORE_H
+#define BRD_ENGINE_CORE_H
+
+#include "base/buf.h"
+#include "base/counter.h"
+#include "base/lock.h"
+#include "base/sequencer.h"
+#include "engine/engine.h"
+#include "store/store.h"
+#include "wal/wal.h"
+
+#define NS_DEFAULT_ID 1 /* ids are never reused; 0 is none */
+
+#define STATS_SOURCES_MAX 8
+
+/* One namespace: its data and its policy. */
+struct name_space {
+    uint64_t id;
+    const char *name;
+    struct brd_keyspace *keyspace; /* owned */
+    enum brd_durability durability;
+};
+
+/* Counters of one caller. X(name, unit, help); all grow, and are summed. */
+#define CALLER_COUNTERS(X)                                                                  \
+    X(gets, "1", "keys asked for by get and get_many")                                      \
+    X(hits, "1", "of these, found")                                                         \
+    X(misses, "1", "of these, absent or expired")                                           \
+    X(puts, "1", "keys written by put, put_many, incr and append")                          \
+    X(deletes, "1", "keys removed by delete")                                               \
+    X(expires, "1", "deadlines set or removed by expire and persist")                       \
+    X(conditions_failed, "1", "conditional writes that changed nothing")                    \
+    X(errors, "1", "requests that were refused or failed")                                  \
+    X(clears, "1", "clear requests")                                                        \
+    X(bytes_read, "bytes", "values returned to clients")                                    \
+    X(bytes_written, "bytes", "keys and values stored")                                     \
+    X(deadlines_past, "1", "keys removed because a write gave them a deadline in the past") \
+    X(ttl_purged, "1", "expired keys removed by purge and exact count")                     \
+    X(out_of_memory, "1", "writes refused because of the memory limit")                     \
+    X(log_waits, "1", "requests parked because the log's queue was full")
+
+struct caller_counters {
+#define COUNTER_FIELD(name, unit, help) brd_counter name;
+    CALLER_COUNTERS(COUNTER_FIELD)
+#undef COUNTER_FIELD
+};
+
+/* The sums that Stats shows and ResetStats moves the zero of. */
+struct counter_sums {
+#define SUM_FIELD(name, unit, help) uint64_t name;
+    CALLER_COUNTERS(SUM_FIELD)
+#undef SUM_FIELD
+};
+
+struct brd_caller {
+    struct brd_engine *engine; /* borrowed */
+    struct brd_caller *next;   /* engine->callers */
+    uint64_t now_ns;           /* of this batch, as the engine judges time */
+    uint64_t now_ms;
+    struct brd_committed committed; /* as of the batch's start */
+    bool appended;                  /* this batch queued something for the log */
+
+    /* State of the reply being encoded, until brd_caller_done. */
+    struct brd_guard guard;
+    bool guard_open;
+    struct brd_blob *blob; /* counted: keeps reply->value alive */
+    char message[256];
+
+    /* Scratch, kept from call to call up to SCRATCH_KEEP_BYTES. */
+    struct brd_buf payload;
+    struct brd_buf hashes;
+    struct brd_buf items;
+    struct brd_buf stats;
+    struct brd_buf text;
+
+    struct caller_counters counters __attribute__((aligned(BRD_CACHE_LINE)));
+};
+
+struct reaper_counters {
+    brd_counter reaped;      /* entries removed because their deadline passed */
+    brd_counter freed;       /* entries freed behind their callers */
+    brd_counter rounds;      /* also the heartbeat */
+    brd_counter lag_ms;      /* how far the last round began behind the earliest deadline */
+    brd_counter clock_steps; /* corrections of the clock by more than a second */
+    brd_counter clock_refused;
+};
+
+struct brd_engine {
+    struct brd_engine_options options; /* with defaults filled in */
+    struct brd_clock *clock;           /* borrowed */
+    struct brd_sequencer sequencer;
+    struct brd_store *store;
+    struct brd_wal *wal; /* NULL: memory only */
+    struct name_space default_ns;
+    bool started;
+
+    _Atomic uint64_t floor_ns;         /* the engine's time never goes below; grows; relaxed */
+    _Atomic uint64_t max_memory_bytes; /* 0: no limit; relaxed */
+
+    struct brd_mutex lock; /* BRD_RANK_ENGINE: the three below */
+    struct brd_caller *callers;
+    struct counter_sums gone; /* of callers that were detached */
+    struct counter_sums zero; /* what ResetStats subtracts */
+
+    struct brd_stats_source sources[STATS_SOURCES_MAX];
+    unsigned source_count; /* fixed once started */
+
+    struct reaper_counters reaper;
+    uint64_t reaped_zero; /* lock */
+    uint64_t freed_zero;  /* lock */
+    pthread_t reaper_thread;
+    bool reaper_running;
+    struct brd_mutex reaper_lock; /* BRD_RANK_FREER: stopping */
+    struct brd_cond reaper_cond;
+    bool reaper_stopping;
+
+    /* What recovery met, for Stats. */
+    struct brd_wal_report recovered;
+    uint64_t recovery_ms;
+    uint64_t recovered_expired;
+    uint64_t started_mono_ns;
+
+    /* The watchdog's thread alone. */
+    uint64_t watched_rounds;
+    uint64_t watched_log;
+    uint64_t beats;
+};
+
+/* The engine's time: the clock, but never in a millisecond before one that was
+ * already used to judge a deadline, in this run or (by its log) in an earlier one. */
+uint64_t engine_now_ns(struct brd_engine *engine);
+
+/* Execute by kind; commands.c. */
+enum brd_status
+command_execute(struct brd_caller *caller, struct brd_request *request, struct brd_reply *reply);
+
+/* Statistics; stats.c. */
+enum brd_status stats_execute(struct brd_caller *caller, const struct brd_request *request,
+                              struct brd_reply *reply);
+void stats_reset(struct brd_engine *engine);
+
+/* Fill the store from the log; recovery.c. */
+enum brd_status recovery_run(struct brd_engine *engine, struct brd_engine_error *out_error);
+
+/* Background work; reaper.c. */
+enum brd_status reaper_start(struct brd_engine *engine);
+void reaper_stop(struct brd_engine *engine);
+uint64_t reaper_tick(struct brd_engine *engine);
+
+#endif

@@ -1,0 +1,171 @@
+/* The whole cache without a network: keyspaces, log, recovery and expiry, and
+ * the execution of requests.
+ *
+ * A change to the store and the queueing of its log record are one step, under
+ * the stripes of the write. A reply carries the versions that the log must have
+ * committed before it may leave; whoever holds replies is told of progress
+ * through on_progress. Nothing here waits for a disk except open, start, stop. */
+#ifndef BRD_ENGINE_ENGINE_H
+#define BRD_ENGINE_ENGINE_H
+
+#include "base/clock.h"
+#include "base/durability.h"
+#include "base/file.h"
+#include "base/request.h"
+#include "base/status.h"
+
+struct brd_engine;
+
+/* What one worker thread uses to speak to the engine: its clock reading, its
+ * counters, its scratch memory. One thread at a time. */
+struct brd_caller;
+
+struct brd_engine_options {
+    const char *data_dir;           /* NULL: memory only, no file is touched */
+    const struct brd_io *io;        /* NULL: the real disk */
+    struct brd_clock *clock;        /* borrowed until destroy */
+    uint32_t stripes;               /* 0: 1024 */
+    uint64_t max_memory_bytes;      /* of keys, values and their overhead; 0: no limit */
+    enum brd_durability durability; /* of `default`; NONE without a data_dir */
+    uint64_t max_key_bytes;         /* 0: 64 KiB; at most 1 MiB */
+    uint64_t max_value_bytes;       /* 0: 64 MiB */
+    uint64_t max_batch_keys;        /* 0: 16384 */
+    uint64_t wal_segment_bytes;     /* 0: the log's default, likewise below */
+    uint64_t wal_queue_bytes;
+    uint64_t wal_sync_interval_ns;
+    uint64_t reap_interval_ns; /* 0: 100 ms */
+    uint64_t
+        max_clock_behind_ns; /* refuse to start when the clock is further behind the log; 0: 1 h */
+    bool ignore_clock;       /* start all the same */
+    bool manual;             /* tests: no reaper thread; call brd_engine_tick */
+    /* The log has moved, has room again, or has failed. From the log's threads,
+     * no lock held; must not block. May be NULL. */
+    void (*on_progress)(void *arg);
+    void *arg;
+};
+
+/* A sentence for the operator. */
+struct brd_engine_error {
+    char text[1200];
+};
+
+/* BRD_OK, BRD_OUT_OF_MEMORY, or BRD_INVALID_ARGUMENT where an option is beyond its
+ * bound. */
+BRD_MUST_CHECK enum brd_status
+brd_engine_create(const struct brd_engine_options *options, struct brd_engine **out_engine);
+
+/* Recover what the data directory holds and begin to log. Logs its progress.
+ * Returns BRD_OK, BRD_BUSY (the directory is in use), BRD_CORRUPT, BRD_UNSUPPORTED,
+ * BRD_IO_ERROR, BRD_OUT_OF_RANGE (clock behind the log), BRD_OUT_OF_MEMORY. */
+BRD_MUST_CHECK enum brd_status
+brd_engine_start(struct brd_engine *engine, struct brd_engine_error *out_error);
+
+/* Write and sync what is queued, end the threads. BRD_OK or BRD_IO_ERROR. No
+ * caller executes any more. */
+BRD_MUST_CHECK enum brd_status brd_engine_stop(struct brd_engine *engine);
+
+/* All callers are detached. Stops first. NULL inside is fine. */
+void brd_engine_destroy(struct brd_engine **engine);
+
+/* ---- callers ---- */
+
+BRD_MUST_CHECK enum brd_status
+brd_caller_attach(struct brd_engine *engine, struct brd_caller **out_caller);
+void brd_caller_detach(struct brd_caller **caller);
+
+/* A batch of requests begins: read the clock and the committed versions, once. */
+void brd_caller_begin(struct brd_caller *caller);
+
+/* Hash the keys of n requests and bring what they will touch into the cache.
+ * Best with groups of 16 to 32. */
+void brd_caller_prepare(struct brd_caller *caller, struct brd_request *requests, size_t n);
+
+/* Execute a prepared request.
+ *
+ * reply     overwritten; borrowed memory in it lives until brd_caller_done. A
+ *           stripe may be held for reading meanwhile: encode and be done.
+ * Returns   BRD_OK: there is a reply (whatever its status); BRD_BUSY: the log's
+ *           queue is full, nothing happened and there is no reply: park the
+ *           connection and execute again after on_progress.
+ * hello and ping are not the engine's: they give BRD_UNKNOWN_REQUEST replies. */
+BRD_MUST_CHECK enum brd_status
+brd_caller_execute(struct brd_caller *caller, struct brd_request *request, struct brd_reply *reply);
+
+/* The reply has been encoded. After every BRD_OK of execute. */
+void brd_caller_done(struct brd_caller *caller, struct brd_reply *reply);
+
+/* The batch ends: wake the log for what was queued. */
+void brd_caller_end(struct brd_caller *caller);
+
+/* The caller's clock reading of this batch: Unix ms, and monotonic ns. */
+uint64_t brd_caller_now_ms(const struct brd_caller *caller);
+
+/* ---- what the log has committed ---- */
+
+struct brd_committed {
+    uint64_t normal; /* versions up to here are committed under `normal` */
+    uint64_t full;   /* and under `full` */
+    bool failed;     /* the log is poisoned: what is above will never be */
+};
+
+/* Any thread; no lock. */
+struct brd_committed brd_engine_committed(const struct brd_engine *engine);
+
+/* ---- information ---- */
+
+struct brd_engine_info {
+    uint32_t epoch; /* 0: memory only */
+    uint64_t max_key_bytes;
+    uint64_t max_value_bytes;
+    uint64_t max_batch_keys;
+    enum brd_durability durability;
+};
+
+void brd_engine_get_info(const struct brd_engine *engine, struct brd_engine_info *out_info);
+
+/* Upper layers add their statistics: emit is called for each. collect runs in
+ * the thread of the Stats request, any worker; reset on ResetStats. Register
+ * before start. At most 8 sources: BRD_LIMIT_EXCEEDED. */
+struct brd_stats_source {
+    void (*collect)(void *arg, void (*emit)(void *to, const struct brd_stat *stat), void *to);
+    void (*reset)(void *arg);
+    void *arg;
+};
+BRD_MUST_CHECK enum brd_status
+brd_engine_add_stats(struct brd_engine *engine, const struct brd_stats_source *source);
+
+/* Change what may change while running. Any thread. */
+void brd_engine_set_max_memory(struct brd_engine *engine, uint64_t bytes);
+
+/* One round of the background work (clock check, reaping, freeing), as the
+ * reaper thread does it; for manual engines. Returns entries reaped and freed. */
+uint64_t brd_engine_tick(struct brd_engine *engine);
+
+/* For the watchdog: a number that rises, from call to call some seconds apart,
+ * while every background thread moves; one that hangs stops it. One thread. */
+uint64_t brd_engine_heartbeat(struct brd_engine *engine);
+
+/* One change in a log record, as tools show it. */
+struct brd_change {
+    const char *kind; /* "put", "touch", "delete", "append", "clear"; static */
+    uint64_t ns;      /* id of the namespace */
+    struct brd_bytes key;
+    struct brd_bytes value;
+    uint64_t base;        /* touch, append: the version it was applied to */
+    uint64_t deadline_ms; /* put, touch: Unix ms; 0: none */
+};
+
+/* Take the next change from the front of a log payload; what it holds points
+ * into the payload. BRD_OK; BRD_NOT_FOUND at the end; BRD_CORRUPT where the bytes
+ * are no change that this version knows. Pure. */
+BRD_MUST_CHECK enum brd_status
+brd_change_next(struct brd_bytes *payload, struct brd_change *out_change);
+
+/* Visit every live entry (tests, tools): key, value, version, deadline. Slices
+ * under the stripes; visit copies. */
+void brd_engine_walk(struct brd_engine *engine,
+                     void (*visit)(void *arg, struct brd_bytes key, struct brd_bytes value,
+                                   uint64_t version, uint64_t deadline_ms),
+                     void *arg);
+
+#endif

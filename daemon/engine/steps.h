@@ -1,0 +1,96 @@
+/* The steps that commands are made of. Threads: the caller's, for all of them. */
+#ifndef BRD_ENGINE_STEPS_H
+#define BRD_ENGINE_STEPS_H
+
+#include "engine/core.h"
+
+/* ---- refusals: fill the reply, count it, return BRD_OK ---- */
+
+enum brd_status
+step_refuse(struct brd_caller *caller, struct brd_reply *reply, enum brd_status status,
+            const char *format, ...) __attribute__((format(printf, 4, 5)));
+enum brd_status step_refuse_no_memory(struct brd_caller *caller, struct brd_reply *reply);
+
+/* The memory limit has no room for bytes more. */
+enum brd_status
+step_refuse_full(struct brd_caller *caller, struct brd_reply *reply, uint64_t bytes);
+
+/* ---- what is asked ---- */
+
+/* The request's namespace, or NULL where there is none of that name. */
+struct name_space *step_name_space(struct brd_caller *caller, const struct brd_request *request);
+
+/* Do writes of this namespace go to the log? */
+bool step_is_logged(const struct brd_caller *caller, const struct name_space *ns);
+
+/* The absolute deadline that a request asks for, in Unix ms; 0: none. */
+uint64_t step_deadline_ms(const struct brd_caller *caller, const struct brd_request *request);
+
+/* Does the memory limit allow bytes more? */
+bool step_memory_allows(const struct brd_caller *caller, uint64_t bytes);
+
+/* ---- what a reply depends on ---- */
+
+/* It tells something that is as new as version seen. */
+void step_depend_on_read(const struct brd_caller *caller, const struct name_space *ns,
+                         struct brd_reply *reply, uint64_t seen);
+
+/* It tells something about the whole keyspace: all that was written. */
+void step_depend_on_all(const struct brd_caller *caller, const struct name_space *ns,
+                        struct brd_reply *reply);
+
+/* It acknowledges the write of this version. */
+void step_depend_on_write(const struct name_space *ns, const struct brd_request *request,
+                          struct brd_reply *reply, uint64_t version);
+
+/* ---- stripes; caller->guard holds at most one guard ---- */
+
+/* The hashes of n keys, in caller->hashes; NULL where memory is out. */
+const uint64_t *step_hash_keys(struct brd_caller *caller, const struct brd_bytes *keys, size_t n);
+const uint64_t *
+step_hash_items(struct brd_caller *caller, const struct brd_key_value *items, size_t n);
+
+/* Bring what several hashes will touch into the cache. */
+void step_prefetch(const struct name_space *ns, const uint64_t *hashes, size_t n);
+
+/* One stripe. For writing, the caller's time catches up with everybody's. */
+void step_begin_one(struct brd_caller *caller, struct name_space *ns, enum brd_guard_mode mode,
+                    uint64_t hash);
+
+/* All stripes of n hashes, or of the keyspace (hashes NULL); as above. False, and
+ * nothing is held, where memory is out. */
+bool step_begin_many(struct brd_caller *caller, struct name_space *ns, enum brd_guard_mode mode,
+                     const uint64_t *hashes, size_t n);
+void step_end_guard(struct brd_caller *caller);
+
+/* ---- reads and writes ---- */
+
+/* Put a value that was found into the reply; the guard stays held until the
+ * reply is done. */
+void
+step_show_value(struct brd_caller *caller, struct brd_reply *reply, const struct brd_view *view);
+
+/* Claim log space. BRD_OK, or BRD_BUSY: park the request. *out_refused: the reply
+ * says why not. */
+enum brd_status step_reserve_log(struct brd_caller *caller, const struct name_space *ns,
+                                 uint64_t bytes, struct brd_reply *reply, bool *out_refused);
+void step_unreserve_log(struct brd_caller *caller, const struct name_space *ns, uint64_t bytes);
+
+/* An entry for key and value; a large value becomes a blob, of which *out_blob is
+ * another reference, for the log (else NULL). NULL where memory is out. */
+struct brd_entry *step_make_entry(struct brd_bytes key, struct brd_bytes value, bool has_deadline,
+                                  struct brd_blob **out_blob);
+
+/* Take the version of the write; queue the record, where the namespace is logged:
+ * caller->payload, then blob (or NULL). Uses up what was reserved. Under the
+ * write guard, when nothing can fail any more. */
+uint64_t step_commit(struct brd_caller *caller, const struct name_space *ns,
+                     const struct brd_request *request, uint64_t reserved, struct brd_blob *blob);
+
+/* A write whose deadline is past: log and do the removal. Under the write guard.
+ * False where memory is out: the reply says so, and nothing has happened. */
+bool step_remove_as_expired(struct brd_caller *caller, struct name_space *ns,
+                            const struct brd_request *request, uint64_t reserved,
+                            struct brd_reply *reply);
+
+#endif

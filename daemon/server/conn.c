@@ -1,0 +1,629 @@
+/* A connection's round:
+ *
+ *      kept input -> session \
+ *      one read   -> session  -> flush -> (again while its turn lasts) -> settle
+ *
+ * Reading is edge-triggered: `readable` stays set until a read comes back short
+ * or empty, and the worker's list of ready connections remembers who is not
+ * done. So a paused connection costs no system call. Writing is tried at once;
+ * EPOLLOUT is only asked for while the socket takes no more.
+ *
+ * A turn is a time: one read may bring sixty thousand requests, which take from
+ * ten milliseconds to seconds. What is left when it is over is kept, and the
+ * others of the worker have theirs first.
+ *
+ * Time-outs measure progress, so that one byte now and then does not help: a
+ * frame that has begun, and output that the socket does not take, must move by a
+ * number of bytes in a time. What waits for the log, or because we paused the
+ * reading, is not the client's fault and not timed.
+ *
+ * The end: a session that closes gets its output sent; then the socket is shut
+ * down for writing and read until the peer closes or a second has passed.
+ * Closing at once would make the kernel throw away replies on their way if the
+ * peer had sent anything more. */
+#include "server/conn.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define SEND_PARTS     64
+#define KEEP_BYTES_MIN 4096
+#define LINGER_NS      BRD_NS_PER_S
+#define TURN_NS        BRD_NS_PER_MS
+
+/* Where the worker holds as much input as it may: of one read, and of one frame. */
+#define CROWDED_RECV_BYTES (16 * 1024)
+#define CROWDED_BYTES_FREE (64 * 1024)
+
+/* ---- life ---- */
+
+void
+conn_open(struct worker *worker, const struct arrival *arrival)
+{
+    struct conn *conn = calloc(1, sizeof(*conn));
+    struct epoll_event event = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = conn };
+
+    if (conn != NULL)
+        conn->session = brd_session_create(worker->env);
+    if (conn == NULL || conn->session == NULL ||
+        epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, arrival->fd, &event) != 0) {
+        if (conn != NULL)
+            brd_session_destroy(&conn->session);
+        free(conn);
+        close(arrival->fd);
+        brd_counter_add(&worker->counters.closed[CLOSE_NO_MEMORY], 1);
+        peers_remove(worker->server->peers, &arrival->peer);
+        atomic_fetch_sub_explicit(&worker->load, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&worker->server->connections, 1, memory_order_relaxed);
+        return;
+    }
+    conn->magic = CONN_MAGIC;
+    conn->fd = arrival->fd;
+    conn->worker = worker;
+    conn->peer = arrival->peer;
+    conn->active_ns = worker->now_ns;
+    TAILQ_INSERT_TAIL(&worker->all, conn, all_link);
+    worker->conn_count++;
+}
+
+static void
+drop_input(struct conn *conn)
+{
+    struct worker *worker = conn->worker;
+
+    if (conn->in == NULL)
+        return;
+    brd_counter_add(&worker->held_bytes, -(uint64_t)conn->in_room);
+    free(conn->in);
+    conn->in = NULL;
+    conn->in_begin = 0;
+    conn->in_end = 0;
+    conn->in_room = 0;
+}
+
+static void
+leave_ready(struct conn *conn)
+{
+    if (conn->in_ready)
+        TAILQ_REMOVE(&conn->worker->ready, conn, ready_link);
+    conn->in_ready = false;
+}
+
+static void
+leave_waiting(struct conn *conn)
+{
+    if (conn->in_waiting)
+        TAILQ_REMOVE(&conn->worker->waiting, conn, waiting_link);
+    conn->in_waiting = false;
+}
+
+void
+conn_close(struct conn *conn, enum close_reason reason)
+{
+    struct worker *worker = conn->worker;
+
+    BRD_CHECK(!conn->dead);
+    conn->dead = true;
+    brd_counter_add(&worker->counters.closed[reason], 1);
+    leave_ready(conn);
+    leave_waiting(conn);
+    drop_input(conn);
+    brd_session_destroy(&conn->session);
+    close(conn->fd);
+    conn->fd = -1;
+    TAILQ_REMOVE(&worker->all, conn, all_link);
+    TAILQ_INSERT_TAIL(&worker->dead, conn, all_link);
+    worker->conn_count--;
+    peers_remove(worker->server->peers, &conn->peer);
+    atomic_fetch_sub_explicit(&worker->load, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&worker->server->connections, 1, memory_order_relaxed);
+}
+
+void
+conn_free(struct conn *conn)
+{
+    BRD_CHECK(conn->dead);
+    conn->magic = 0;
+    free(conn);
+}
+
+/* ---- input that is kept ---- */
+
+static size_t
+kept(const struct conn *conn)
+{
+    return conn->in_end - conn->in_begin;
+}
+
+/* Would this connection with so much room, beside what others hold, be too much? */
+static bool
+is_crowded(const struct conn *conn, uint64_t room)
+{
+    uint64_t others = brd_counter_get(&conn->worker->held_bytes) - conn->in_room;
+    uint64_t max = conn->worker->input_bytes_max;
+
+    return max != 0 && others != 0 && others + room > max;
+}
+
+static size_t
+receive_size(const struct conn *conn)
+{
+    return is_crowded(conn, conn->in_room) ? CROWDED_RECV_BYTES : RECV_BYTES;
+}
+
+/* Room for at least extra more bytes. Closes where memory is out. */
+static bool
+make_room(struct conn *conn, size_t extra)
+{
+    size_t size = kept(conn);
+    size_t room = size + extra;
+    uint8_t *data;
+
+    if (conn->in_room - conn->in_end >= extra)
+        return true;
+    data = malloc(room);
+    if (data == NULL) {
+        conn_close(conn, CLOSE_NO_MEMORY);
+        return false;
+    }
+    if (size > 0)
+        memcpy(data, conn->in + conn->in_begin, size);
+    drop_input(conn);
+    conn->in = data;
+    conn->in_end = size;
+    conn->in_room = room;
+    brd_counter_add(&conn->worker->held_bytes, room);
+    return true;
+}
+
+/* What an open session leaves is a frame that is not whole, or, where it was full
+ * or its turn was over, whole ones too. Only the latter is worth another offer. */
+static bool
+is_worth_an_offer(const struct conn *conn, size_t left)
+{
+    return left > 0 && brd_session_state(conn->session) == BRD_SESSION_OPEN &&
+           left >= brd_session_needs(conn->session);
+}
+
+static bool
+has_frames(const struct conn *conn)
+{
+    return is_worth_an_offer(conn, kept(conn));
+}
+
+static bool
+keep(struct conn *conn, struct brd_bytes bytes)
+{
+    if (bytes.size == 0)
+        return true;
+    if (!make_room(conn, bytes.size))
+        return false;
+    memcpy(conn->in + conn->in_end, bytes.data, bytes.size);
+    conn->in_end += bytes.size;
+    return true;
+}
+
+static void
+took(struct conn *conn, size_t n)
+{
+    conn->in_begin += n;
+    if (conn->in_begin == conn->in_end)
+        drop_input(conn);
+}
+
+/* ---- output ---- */
+
+static void
+ask_for_writable(struct conn *conn, bool wanted)
+{
+    struct epoll_event event = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = conn };
+    int failed;
+
+    if (conn->blocked == wanted)
+        return;
+    if (wanted)
+        event.events |= EPOLLOUT;
+    failed = epoll_ctl(conn->worker->epoll_fd, EPOLL_CTL_MOD, conn->fd, &event);
+    BRD_CHECK(failed == 0); /* needs no memory and cannot fail on a descriptor that is there */
+    conn->blocked = wanted;
+}
+
+/* Send what may leave. The connection may be dead afterwards. */
+static void
+flush(struct conn *conn)
+{
+    struct worker *worker = conn->worker;
+    struct iovec parts[SEND_PARTS];
+    struct msghdr message = { .msg_iov = parts };
+
+    while (!conn->blocked) {
+        size_t total = 0;
+        ssize_t n;
+        size_t i;
+
+        message.msg_iovlen = brd_session_output(conn->session, parts, SEND_PARTS);
+        if (message.msg_iovlen == 0)
+            return;
+        for (i = 0; i < message.msg_iovlen; i++)
+            total += parts[i].iov_len;
+        do {
+            n = sendmsg(conn->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        } while (n < 0 && errno == EINTR);
+        brd_counter_add(&worker->counters.socket_writes, 1);
+        if (n < 0) {
+            if (errno == EAGAIN || errno == EWOULDBLOCK)
+                ask_for_writable(conn, true);
+            else
+                conn_close(conn, CLOSE_RESET);
+            return;
+        }
+        brd_session_sent(conn->session, (size_t)n);
+        brd_counter_add(&worker->counters.bytes_out, (uint64_t)n);
+        conn->bytes_out += (uint64_t)n;
+        conn->active_ns = worker->now_ns;
+        if ((size_t)n < total)
+            ask_for_writable(conn, true);
+    }
+}
+
+/* ---- input ---- */
+
+/* Offer bytes to the session and send its output, until its turn is over or
+ * something else than output that could be sent stops it. Returns the bytes
+ * taken. The connection may be dead afterwards. */
+static size_t
+pump(struct conn *conn, struct brd_bytes bytes)
+{
+    const struct brd_clock *clock = conn->worker->server->options.clock;
+    uint64_t until_ns = 0; /* 0: has only begun */
+    size_t used = 0;
+
+    for (;;) {
+        uint64_t now_ns;
+
+        used += brd_session_input(conn->session, brd_bytes(bytes.data + used, bytes.size - used));
+        if (brd_session_state(conn->session) == BRD_SESSION_FULL)
+            flush(conn);
+        if (conn->dead || !is_worth_an_offer(conn, bytes.size - used))
+            break;
+        now_ns = brd_clock_mono_ns(clock);
+        if (until_ns == 0)
+            until_ns = now_ns + TURN_NS;
+        else if (now_ns >= until_ns)
+            break;
+    }
+    if (!conn->dead)
+        flush(conn);
+    if (used > 0)
+        conn->frame_ns = 0; /* what is left is another frame */
+    return used;
+}
+
+static void
+pump_kept(struct conn *conn)
+{
+    size_t used = pump(conn, brd_bytes(conn->in + conn->in_begin, kept(conn)));
+
+    if (!conn->dead)
+        took(conn, used);
+}
+
+/* Offer bytes that came behind everything kept; keep what is not taken. */
+static void
+pump_received(struct conn *conn, struct brd_bytes bytes)
+{
+    size_t used = 0;
+
+    if (bytes.size > 0 && conn->in == NULL && brd_session_state(conn->session) == BRD_SESSION_OPEN)
+        used = pump(conn, bytes);
+    if (!conn->dead && brd_session_state(conn->session) < BRD_SESSION_CLOSING)
+        (void)keep(conn, brd_bytes(bytes.data + used, bytes.size - used));
+}
+
+/* Read into parts; counts, and keeps `readable` true to what is known. False
+ * where there is nothing. The connection may be dead afterwards. */
+static bool
+read_once(struct conn *conn, struct iovec *parts, int count, size_t *out_n)
+{
+    struct worker *worker = conn->worker;
+    struct msghdr message = { .msg_iov = parts, .msg_iovlen = (size_t)count };
+    size_t asked = parts[0].iov_len + (count > 1 ? parts[1].iov_len : 0);
+    ssize_t n;
+
+    do {
+        n = count == 1 ? recv(conn->fd, parts[0].iov_base, asked, MSG_DONTWAIT)
+                       : recvmsg(conn->fd, &message, MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    brd_counter_add(&worker->counters.socket_reads, 1);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+        conn->readable = false;
+        return false;
+    }
+    if (n < 0) {
+        conn_close(conn, CLOSE_RESET);
+        return false;
+    }
+    if (n == 0) {
+        conn->readable = false;
+        conn->last_read = true;
+        conn->peer_gone = true;
+        return false;
+    }
+    /* A short read has emptied the socket. The end of the stream may be behind
+     * it; if so, epoll has said so or will. */
+    if ((size_t)n < asked && !conn->hung_up)
+        conn->readable = false;
+    brd_counter_add(&worker->counters.bytes_in, (uint64_t)n);
+    conn->bytes_in += (uint64_t)n;
+    conn->active_ns = worker->now_ns;
+    *out_n = (size_t)n;
+    return true;
+}
+
+static void
+receive(struct conn *conn)
+{
+    struct worker *worker = conn->worker;
+    struct iovec part = { .iov_base = worker->buffer, .iov_len = receive_size(conn) };
+    size_t n;
+
+    if (read_once(conn, &part, 1, &n))
+        pump_received(conn, brd_bytes(worker->buffer, n));
+}
+
+/* The same while a frame is being received: its bytes go where its beginning is,
+ * what follows it into the worker's buffer. Room grows by doubling with what has
+ * arrived, up to what the frame needs: announcing a large one costs nothing. */
+static void
+receive_frame(struct conn *conn)
+{
+    struct worker *worker = conn->worker;
+    uint64_t missing = brd_session_needs(conn->session) - kept(conn);
+    size_t grow = kept(conn) < KEEP_BYTES_MIN ? KEEP_BYTES_MIN : kept(conn);
+    struct iovec parts[2];
+    bool to_its_end;
+    size_t first;
+    size_t n;
+
+    BRD_CHECK(brd_session_needs(conn->session) > kept(conn));
+    if (grow > missing)
+        grow = (size_t)missing;
+    if (conn->in_room == conn->in_end && kept(conn) + grow > CROWDED_BYTES_FREE &&
+        is_crowded(conn, kept(conn) + grow)) {
+        conn->reason = CLOSE_BUFFERS;
+        brd_session_close(conn->session, BRD_BUSY);
+        flush(conn);
+        return;
+    }
+    if (conn->in_room == conn->in_end && !make_room(conn, grow))
+        return;
+    parts[0].iov_base = conn->in + conn->in_end;
+    parts[0].iov_len = conn->in_room - conn->in_end;
+    to_its_end = parts[0].iov_len >= missing;
+    if (to_its_end)
+        parts[0].iov_len = (size_t)missing;
+    parts[1].iov_base = worker->buffer;
+    parts[1].iov_len = receive_size(conn);
+    if (!read_once(conn, parts, to_its_end ? 2 : 1, &n))
+        return;
+    first = n < parts[0].iov_len ? n : parts[0].iov_len;
+    conn->in_end += first;
+    if (first < missing)
+        return;
+    pump_kept(conn);
+    if (!conn->dead)
+        pump_received(conn, brd_bytes(worker->buffer, n - first));
+}
+
+/* Throw away what comes after our last word. */
+static void
+discard(struct conn *conn)
+{
+    struct iovec part = { .iov_base = conn->worker->buffer, .iov_len = RECV_BYTES };
+    size_t n;
+
+    if (conn->readable && !read_once(conn, &part, 1, &n) && !conn->dead && conn->peer_gone)
+        conn_close(conn, conn->reason);
+}
+
+/* ---- settling ---- */
+
+static void
+start_linger(struct conn *conn)
+{
+    uint64_t linger_ns = conn->worker->server->options.linger_ns;
+
+    drop_input(conn);
+    (void)shutdown(conn->fd, SHUT_WR);
+    conn->lingering = true;
+    conn->linger_until_ns = conn->worker->now_ns + (linger_ns != 0 ? linger_ns : LINGER_NS);
+    leave_waiting(conn);
+    conn->readable = true;
+    discard(conn);
+}
+
+/* Put it on the lists where it belongs, and start or stop its clocks. */
+static void
+settle(struct conn *conn)
+{
+    struct worker *worker = conn->worker;
+    enum brd_session_state state = brd_session_state(conn->session);
+    uint64_t now_ns = worker->now_ns;
+    bool waits;
+
+    if (conn->last_read && state == BRD_SESSION_OPEN && !has_frames(conn)) {
+        brd_session_close(conn->session, BRD_OK);
+        state = brd_session_state(conn->session);
+        conn->reason = conn->peer_gone ? CLOSE_BY_PEER : CLOSE_SHUTDOWN;
+    } else if (state == BRD_SESSION_CLOSING && conn->reason == CLOSE_BY_PEER && !conn->last_read) {
+        conn->reason = CLOSE_PROTOCOL;
+    }
+    if (state == BRD_SESSION_FAILED) {
+        conn_close(conn, CLOSE_NO_MEMORY);
+        return;
+    }
+    if (state == BRD_SESSION_CLOSING && brd_session_unsent(conn->session) == 0) {
+        if (conn->peer_gone)
+            conn_close(conn, conn->reason);
+        else
+            start_linger(conn);
+        return;
+    }
+    if (brd_session_backlog(conn->session) > worker->limits.output_hard_bytes) {
+        conn_close(conn, CLOSE_OUTPUT_HARD);
+        return;
+    }
+
+    if (state != BRD_SESSION_OPEN || kept(conn) == 0 || has_frames(conn)) {
+        conn->frame_ns = 0;
+    } else if (conn->frame_ns == 0) {
+        conn->frame_ns = now_ns;
+        conn->frame_bytes_in = conn->bytes_in;
+    }
+    if (!conn->blocked) {
+        conn->reply_ns = 0;
+        conn->over_soft_ns = 0;
+    } else {
+        if (conn->reply_ns == 0) {
+            conn->reply_ns = now_ns;
+            conn->reply_bytes_out = conn->bytes_out;
+        }
+        if (brd_session_backlog(conn->session) < worker->limits.session.output_soft_bytes)
+            conn->over_soft_ns = 0;
+        else if (conn->over_soft_ns == 0)
+            conn->over_soft_ns = now_ns;
+    }
+
+    waits = brd_session_waits_for_log(conn->session);
+    if (!waits) {
+        leave_waiting(conn);
+    } else if (!conn->in_waiting) {
+        TAILQ_INSERT_TAIL(&worker->waiting, conn, waiting_link);
+        conn->in_waiting = true;
+    }
+}
+
+/* ---- what happens ---- */
+
+static bool
+may_read(const struct conn *conn)
+{
+    return conn->readable &&
+           (conn->lingering ||
+            (!conn->last_read && brd_session_state(conn->session) == BRD_SESSION_OPEN));
+}
+
+static void
+run(struct conn *conn, bool progress)
+{
+    enum brd_session_state state;
+
+    if (conn->lingering) {
+        discard(conn);
+    } else {
+        flush(conn); /* may make a full session open */
+        if (!conn->dead) {
+            state = brd_session_state(conn->session);
+            if ((state == BRD_SESSION_PARKED && progress && kept(conn) > 0) || has_frames(conn))
+                pump_kept(conn);
+        }
+        if (!conn->dead && may_read(conn) && !has_frames(conn)) {
+            if (kept(conn) > 0)
+                receive_frame(conn);
+            else
+                receive(conn);
+        }
+        if (!conn->dead)
+            settle(conn);
+    }
+    if (conn->dead)
+        return;
+    if (!may_read(conn) && !has_frames(conn)) {
+        leave_ready(conn);
+    } else if (!conn->in_ready) {
+        TAILQ_INSERT_TAIL(&conn->worker->ready, conn, ready_link);
+        conn->in_ready = true;
+    }
+}
+
+void
+conn_run(struct conn *conn)
+{
+    run(conn, false);
+}
+
+void
+conn_on_progress(struct conn *conn)
+{
+    run(conn, true);
+}
+
+void
+conn_on_events(struct conn *conn, uint32_t events)
+{
+    if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+        conn->readable = true;
+    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+        conn->hung_up = true;
+    if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0)
+        ask_for_writable(conn, false);
+    run(conn, false);
+}
+
+void
+conn_drain(struct conn *conn)
+{
+    if (!conn->lingering && !conn->last_read) {
+        conn->readable = true;
+        run(conn, false);
+        if (conn->dead)
+            return;
+        conn->last_read = true;
+    }
+    run(conn, false);
+}
+
+static bool
+is_stuck(uint64_t now_ns, uint64_t *since_ns, uint64_t *bytes_then, uint64_t bytes,
+         const struct brd_server_limits *limits)
+{
+    if (*since_ns == 0 || limits->progress_ns == 0 || now_ns - *since_ns < limits->progress_ns)
+        return false;
+    if (bytes - *bytes_then < limits->progress_bytes)
+        return true;
+    *since_ns = now_ns;
+    *bytes_then = bytes;
+    return false;
+}
+
+void
+conn_check_time(struct conn *conn)
+{
+    const struct brd_server_limits *limits = &conn->worker->limits;
+    uint64_t now_ns = conn->worker->now_ns;
+
+    if (conn->lingering) {
+        if (now_ns >= conn->linger_until_ns)
+            conn_close(conn, conn->reason);
+        return;
+    }
+    if (is_stuck(now_ns, &conn->reply_ns, &conn->reply_bytes_out, conn->bytes_out, limits)) {
+        conn_close(conn, CLOSE_SLOW_READER);
+    } else if (conn->over_soft_ns != 0 && limits->output_soft_ns != 0 &&
+               now_ns - conn->over_soft_ns >= limits->output_soft_ns) {
+        conn_close(conn, CLOSE_OUTPUT_SOFT);
+    } else if (is_stuck(now_ns, &conn->frame_ns, &conn->frame_bytes_in, conn->bytes_in, limits)) {
+        conn->reason = CLOSE_SLOW_FRAME;
+        brd_session_close(conn->session, BRD_TIMEOUT);
+        run(conn, false);
+    } else if (limits->idle_ns != 0 && now_ns - conn->active_ns >= limits->idle_ns &&
+               brd_session_unsent(conn->session) == 0 && kept(conn) == 0) {
+        conn->reason = CLOSE_IDLE;
+        brd_session_close(conn->session, BRD_OK);
+        run(conn, false);
+    }
+}

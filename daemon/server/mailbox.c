@@ -1,0 +1,102 @@
+#include "server/mailbox.h"
+
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum brd_status
+mailbox_init(struct mailbox *mailbox)
+{
+    *mailbox = (struct mailbox){ .event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+    if (mailbox->event_fd < 0)
+        return BRD_IO_ERROR;
+    brd_mutex_init(&mailbox->lock, BRD_RANK_MAILBOX);
+    return BRD_OK;
+}
+
+void
+mailbox_fini(struct mailbox *mailbox)
+{
+    size_t i;
+
+    if (mailbox->event_fd < 0)
+        return;
+    for (i = 0; i < mailbox->count; i++)
+        close(mailbox->arrivals[i].fd);
+    free(mailbox->arrivals);
+    brd_mutex_fini(&mailbox->lock);
+    close(mailbox->event_fd);
+    mailbox->event_fd = -1;
+}
+
+/* Caller holds the lock. The counter of the eventfd cannot overflow: it is
+ * written once per take. */
+static void
+signal_owner(struct mailbox *mailbox) BRD_REQUIRES(&mailbox->lock)
+{
+    if (mailbox->signalled)
+        return;
+    mailbox->signalled = true;
+    BRD_CHECK(eventfd_write(mailbox->event_fd, 1) == 0);
+}
+
+bool
+mailbox_post_arrival(struct mailbox *mailbox, const struct arrival *arrival)
+{
+    bool done = true;
+
+    brd_mutex_lock(&mailbox->lock);
+    if (mailbox->count == mailbox->room) {
+        size_t room = mailbox->room == 0 ? 16 : mailbox->room * 2;
+        struct arrival *larger = realloc(mailbox->arrivals, room * sizeof(*larger));
+
+        if (larger != NULL) {
+            mailbox->arrivals = larger;
+            mailbox->room = room;
+        }
+        done = larger != NULL;
+    }
+    if (done) {
+        mailbox->arrivals[mailbox->count++] = *arrival;
+        signal_owner(mailbox);
+    }
+    brd_mutex_unlock(&mailbox->lock);
+    return done;
+}
+
+void
+mailbox_post_note(struct mailbox *mailbox, enum mailbox_note note)
+{
+    brd_mutex_lock(&mailbox->lock);
+    mailbox->notes |= note;
+    signal_owner(mailbox);
+    brd_mutex_unlock(&mailbox->lock);
+}
+
+void
+mailbox_take(struct mailbox *mailbox, struct mail *out_mail)
+{
+    eventfd_t ignored;
+
+    /* First the eventfd, then the queue: what is posted in between finds
+     * `signalled` still set, and is taken here. */
+    (void)eventfd_read(mailbox->event_fd, &ignored);
+    brd_mutex_lock(&mailbox->lock);
+    *out_mail = (struct mail){ .arrivals = mailbox->arrivals,
+                               .count = mailbox->count,
+                               .notes = mailbox->notes };
+    mailbox->arrivals = NULL;
+    mailbox->count = 0;
+    mailbox->room = 0;
+    mailbox->notes = 0;
+    mailbox->signalled = false;
+    brd_mutex_unlock(&mailbox->lock);
+}
+
+void
+mailbox_mail_fini(struct mail *mail)
+{
+    free(mail->arrivals);
+    mail->arrivals = NULL;
+    mail->count = 0;
+}

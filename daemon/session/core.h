@@ -1,0 +1,89 @@
+/* What the files of this folder share. */
+#ifndef BRD_SESSION_CORE_H
+#define BRD_SESSION_CORE_H
+
+#include "base/check.h"
+#include "base/outq.h"
+#include "engine/engine.h"
+#include "session/gates.h"
+#include "session/session.h"
+#include "wire/wire.h"
+
+#define GROUP_MAX 32 /* requests decoded, hashed and prefetched together */
+#define MARKS_MAX 10 /* see session.c */
+
+#define POOL_CHUNKS_KEPT   64
+#define CROWDED_BYTES_FREE (UINT64_C(64) << 10) /* what each may have, however many there are */
+
+/* Requests decoded together, in the order of the stream. */
+struct group {
+    struct brd_request requests[GROUP_MAX];
+    enum brd_status decoded[GROUP_MAX]; /* what the codec said of each */
+    size_t ends[GROUP_MAX];             /* behind each, in bytes from the group's begin */
+    size_t count;
+};
+
+struct brd_session_env {
+    struct brd_engine *engine;    /* borrowed */
+    struct brd_caller *caller;    /* owned */
+    struct brd_wire_arena *arena; /* owned; empty between groups */
+    struct brd_wire_limits wire_limits;
+    struct brd_session_limits limits;
+    struct brd_engine_info info;
+    uint64_t frame_bytes_max;
+    uint32_t requests_at_once;
+    struct brd_outq_pool pool;
+    struct brd_committed committed; /* as last read; normal may fall back when syncs are late */
+    struct group group;
+    struct brd_session_counters counters __attribute__((aligned(BRD_CACHE_LINE)));
+};
+
+/* So many replies end at this position or before it, and after the last mark. */
+struct mark {
+    uint64_t end;
+    uint32_t count;
+};
+
+struct brd_session {
+    struct brd_session_env *env; /* borrowed */
+    struct brd_outq out;
+    struct gates gates;
+    enum brd_session_state state;
+    uint32_t pending;           /* requests whose reply has not been sent whole; see marks */
+    uint64_t needs;             /* see brd_session_needs */
+    uint64_t large_end;         /* stream position behind the large reply at the front, or passed */
+    uint64_t behind_blob_bytes; /* of what lies behind large_end, while that is not passed */
+    bool until_empty;           /* FULL until everything has been sent */
+    uint32_t mark_first;        /* ring */
+    uint32_t mark_count;
+    struct mark marks[MARKS_MAX];
+};
+
+/* Would so many bytes more be too many for all sessions together? Chunks that the
+ * pool keeps for use do not count, so that one alone is never too many. */
+static inline bool
+is_crowded(const struct brd_session_env *env, uint64_t more)
+{
+    uint64_t all = env->limits.output_all_bytes;
+
+    return all != 0 && env->pool.chunk_bytes > POOL_CHUNKS_KEPT * UINT64_C(32768) &&
+           env->pool.chunk_bytes + more > all;
+}
+
+enum dispatch_result {
+    DISPATCH_DONE,     /* the reply is in the output, or memory ran out (sticky there) */
+    DISPATCH_PARKED,   /* nothing happened: the log's queue is full */
+    DISPATCH_POSTPONED /* nothing happened: a reply this large wants an empty output */
+};
+
+/* Execute a prepared request and encode its reply; decoded is what the codec
+ * said of it. out_gate: begin and end are always set; after_normal and
+ * after_full are 0 where the reply may leave at once. */
+enum dispatch_result dispatch_request(struct brd_session *session, struct brd_request *request,
+                                      enum brd_status decoded, struct gate *out_gate);
+
+/* Encode a reply that has only a status, a sentence (NULL: the status's own). */
+void dispatch_status(struct brd_session *session, uint64_t id, enum brd_status status,
+                     const char *message);
+
+#endif

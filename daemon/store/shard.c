@@ -1,0 +1,286 @@
+/* What a shard does to its table, its deadlines and its counters as one step.
+ *
+ * Counters have one writer at a time, whoever holds the stripe for writing, and
+ * any reader. Bytes are gathered in the shard and added to the store's sum when
+ * they pass 4 KiB, so that the sum's cache line does not move with every write.
+ *
+ * A shard without entries has no table and no wheel: an idle keyspace costs its
+ * shards only. Not here: freeing. What is taken out goes back to the caller,
+ * who frees it when the stripe is no longer held. */
+#include "store/shard.h"
+
+#include "store/heap.h"
+
+#define REPORT_BYTES 4096
+
+void
+shard_init(struct shard *shard, struct dir *small)
+{
+    memset(shard, 0, sizeof(*shard));
+    table_init(&shard->table, small);
+    atomic_init(&shard->next_deadline, UINT64_MAX);
+}
+
+static inline void
+count_down(brd_counter *counter, uint64_t n)
+{
+    brd_counter_add(counter, (uint64_t)0 - n);
+}
+
+static inline void
+raise_to(brd_counter *counter, uint64_t value)
+{
+    if (brd_counter_get(counter) < value)
+        atomic_store_explicit(counter, value, memory_order_relaxed);
+}
+
+static inline void
+gather(struct shard *shard, struct shard_env *env, uint64_t more, uint64_t less)
+{
+    shard->unreported += (int64_t)(more - less);
+    if (BRD_UNLIKELY(shard->unreported >= REPORT_BYTES || shard->unreported <= -REPORT_BYTES))
+        shard_report(shard, env);
+}
+
+static void
+drop_expiry(struct shard *shard)
+{
+    if (shard->expiry == NULL)
+        return;
+    expiry_destroy(&shard->expiry);
+    atomic_store_explicit(&shard->expiry_bytes, 0, memory_order_relaxed);
+    atomic_store_explicit(&shard->next_deadline, UINT64_MAX, memory_order_relaxed);
+}
+
+bool
+shard_reserve(struct shard *shard, struct shard_env *env, bool has_deadline)
+{
+    uint64_t before = shard_table_bytes(shard);
+    bool done = true;
+
+    if (has_deadline && shard->expiry == NULL) {
+        shard->expiry = expiry_create();
+        done = shard->expiry != NULL;
+        atomic_store_explicit(&shard->expiry_bytes, heap_size(shard->expiry), memory_order_relaxed);
+    }
+    if (done)
+        done = table_reserve(&shard->table, &env->arena, &env->secret,
+                             brd_counter_get(&shard->entries));
+    gather(shard, env, shard_table_bytes(shard), before);
+    return done;
+}
+
+/* Count a new entry and take up its deadline. Returns its bytes. */
+static uint64_t
+take_up(struct shard *shard, struct brd_entry *entry, uint64_t now_ms)
+{
+    uint64_t bytes = entry_footprint(entry);
+    uint64_t deadline_ms = entry_deadline(entry);
+
+    brd_counter_add(&shard->entries, 1);
+    brd_counter_add(&shard->data_bytes, entry_key(entry).size + entry_value_size(entry));
+    brd_counter_add(&shard->entry_bytes, bytes);
+    if (deadline_ms == 0)
+        return bytes;
+    brd_counter_add(&shard->with_deadline, 1);
+    if (entry_is_timed(entry)) {
+        BRD_CHECK(shard->expiry != NULL);
+        expiry_add(shard->expiry, entry, now_ms);
+        if (deadline_ms < brd_counter_get(&shard->next_deadline))
+            atomic_store_explicit(&shard->next_deadline, deadline_ms, memory_order_relaxed);
+    }
+    return bytes;
+}
+
+/* The opposite; is_linked: the wheel still has it. */
+static uint64_t
+let_go(struct shard *shard, struct brd_entry *entry, bool is_linked)
+{
+    uint64_t bytes = entry_footprint(entry);
+
+    count_down(&shard->entries, 1);
+    count_down(&shard->data_bytes, entry_key(entry).size + entry_value_size(entry));
+    count_down(&shard->entry_bytes, bytes);
+    if (entry_deadline(entry) != 0) {
+        count_down(&shard->with_deadline, 1);
+        if (is_linked && entry_is_timed(entry)) {
+            expiry_remove(shard->expiry, entry);
+            if (shard->expiry->count == 0)
+                atomic_store_explicit(&shard->next_deadline, UINT64_MAX, memory_order_relaxed);
+        }
+    }
+    return bytes;
+}
+
+struct brd_entry *
+shard_put(struct shard *shard, struct shard_env *env, uint64_t hash, struct brd_entry *entry,
+          uint64_t version, uint64_t deadline_ms, uint64_t now_ms, bool *out_was_live)
+{
+    struct brd_entry *old;
+    struct table_spot spot;
+    uint64_t before = 0;
+    uint64_t bytes;
+
+    BRD_CHECK(shard->table.claims > 0);
+    shard->table.claims--;
+    entry->version = version;
+    if (entry_has_room_for_deadline(entry) || BRD_UNLIKELY(deadline_ms != 0))
+        entry_set_deadline(entry, deadline_ms);
+    *out_was_live = false;
+    old = table_find(&shard->table, hash, entry_key(entry), &spot);
+    if (old != NULL) {
+        *out_was_live = !entry_is_expired(old, now_ms);
+        before = let_go(shard, old, true);
+        bucket_set_pointer(spot.bucket, spot.place, entry);
+    } else {
+        table_insert(&shard->table, hash, entry);
+    }
+    /* Before it can be counted: those who count have no lock. */
+    raise_to(&shard->newest_change, version);
+    bytes = take_up(shard, entry, now_ms);
+    gather(shard, env, bytes, before);
+    return old;
+}
+
+/* Take the entry at the spot out of table and counters. */
+static void
+take_out(struct shard *shard, struct shard_env *env, uint64_t hash, struct table_spot spot,
+         struct brd_entry *entry, bool is_linked)
+{
+    uint64_t before = shard_table_bytes(shard);
+
+    before += let_go(shard, entry, is_linked);
+    table_remove(&shard->table, &env->arena, hash, spot, brd_counter_get(&shard->entries));
+    gather(shard, env, shard_table_bytes(shard), before);
+}
+
+/* An empty shard keeps neither wheel nor table. */
+static void
+tidy(struct shard *shard, struct shard_env *env)
+{
+    uint64_t before = shard_table_bytes(shard);
+
+    if (brd_counter_get(&shard->entries) > 0 || shard->table.claims > 0)
+        return;
+    drop_expiry(shard);
+    table_clear(&shard->table, &env->arena);
+    gather(shard, env, shard_table_bytes(shard), before);
+    shard_report(shard, env);
+}
+
+void
+shard_release_slowly(struct shard *shard, struct shard_env *env)
+{
+    uint64_t before = shard_table_bytes(shard);
+
+    table_drop_spares(&shard->table);
+    gather(shard, env, shard_table_bytes(shard), before);
+    tidy(shard, env);
+}
+
+struct brd_entry *
+shard_remove(struct shard *shard, struct shard_env *env, uint64_t hash, struct brd_bytes key,
+             uint64_t version, uint64_t now_ms, bool *out_was_live)
+{
+    struct table_spot spot;
+    struct brd_entry *entry = table_find(&shard->table, hash, key, &spot);
+
+    *out_was_live = false;
+    if (entry == NULL)
+        return NULL;
+    raise_to(&shard->newest_removal, version);
+    raise_to(&shard->newest_change, version);
+    *out_was_live = !entry_is_expired(entry, now_ms);
+    take_out(shard, env, hash, spot, entry, true);
+    tidy(shard, env);
+    return entry;
+}
+
+uint32_t
+shard_reap(struct shard *shard, struct shard_env *env, uint64_t now_ms, uint32_t max,
+           struct brd_entry **chain, bool *out_done)
+{
+    uint32_t budget = max + 64;
+    uint32_t reaped = 0;
+    uint64_t next_ms = UINT64_MAX;
+
+    *out_done = true;
+    if (shard->expiry == NULL || brd_counter_get(&shard->next_deadline) > now_ms)
+        return 0;
+    while (reaped < max) {
+        struct brd_entry *entry = expiry_pop(shard->expiry, now_ms, &budget, &next_ms);
+        struct table_spot spot;
+        struct brd_bytes key;
+        uint64_t hash;
+
+        if (entry == NULL)
+            break;
+        key = entry_key(entry);
+        hash = brd_hash(&env->secret, key);
+        BRD_CHECK(table_find(&shard->table, hash, key, &spot) == entry);
+        raise_to(&shard->newest_removal, entry->version);
+        take_out(shard, env, hash, spot, entry, false);
+        entry_chain(entry, chain);
+        reaped++;
+    }
+    *out_done = reaped < max && budget > 0;
+    if (*out_done)
+        atomic_store_explicit(&shard->next_deadline, next_ms, memory_order_relaxed);
+    tidy(shard, env);
+    return reaped;
+}
+
+/* Count nothing any more: all was removed at this version. */
+static void
+forget(struct shard *shard, uint64_t version)
+{
+    raise_to(&shard->newest_removal, version);
+    raise_to(&shard->newest_change, version);
+    atomic_store_explicit(&shard->entries, 0, memory_order_relaxed);
+    atomic_store_explicit(&shard->with_deadline, 0, memory_order_relaxed);
+    atomic_store_explicit(&shard->data_bytes, 0, memory_order_relaxed);
+    atomic_store_explicit(&shard->entry_bytes, 0, memory_order_relaxed);
+}
+
+void
+shard_detach(struct shard *shard, struct shard_env *env, uint64_t version,
+             struct shard_rest *out_rest, struct dir *out_small)
+{
+    out_rest->entries = brd_counter_get(&shard->entries);
+    out_rest->bytes = brd_counter_get(&shard->entry_bytes) + brd_counter_get(&shard->table.bytes);
+    gather(shard, env, 0, out_rest->bytes + brd_counter_get(&shard->expiry_bytes));
+    table_move(&shard->table, &out_rest->table, out_small);
+    drop_expiry(shard);
+    forget(shard, version);
+}
+
+/* Free all entries and the table; counters other than bytes stay. */
+static void
+free_content(struct shard *shard, struct shard_env *env)
+{
+    uint64_t before = shard_table_bytes(shard) + brd_counter_get(&shard->entry_bytes);
+    struct brd_entry *entry;
+    uint32_t i;
+
+    shard->table.claims = 0;
+    for (i = 0; i < table_buckets(&shard->table); i++)
+        while ((entry = table_take(&shard->table, i)) != NULL)
+            entry_free(entry);
+    drop_expiry(shard);
+    table_clear(&shard->table, &env->arena);
+    gather(shard, env, 0, before);
+}
+
+void
+shard_empty(struct shard *shard, struct shard_env *env, uint64_t version)
+{
+    free_content(shard, env);
+    forget(shard, version);
+}
+
+void
+shard_fini(struct shard *shard, struct shard_env *env)
+{
+    free_content(shard, env);
+    shard_report(shard, env);
+}

@@ -1,0 +1,30 @@
+/* What brindle-wal says, as text for people or as JSON, one object a line. */
+#ifndef BRD_TOOLS_WAL_PRINT_H
+#define BRD_TOOLS_WAL_PRINT_H
+
+#include "base/bytes.h"
+#include "wal/wal.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+
+struct print {
+    FILE *out;   /* borrowed */
+    bool json;   /* else text */
+    bool values; /* whole values, not only their sizes */
+};
+
+void print_segment(const struct print *print, const struct brd_wal_segment_view *segment);
+void print_group(const struct print *print, const struct brd_wal_group_view *group);
+
+/* The record and each change in it; a payload that is none of the engine's is
+ * shown in hex. */
+void print_record(const struct print *print, uint64_t version, struct brd_bytes payload);
+
+void
+print_identity(const struct print *print, const char *dir, const struct brd_wal_identity *identity);
+void
+print_error(const struct print *print, enum brd_status status, const struct brd_wal_error *error);
+void print_report(const struct print *print, const struct brd_wal_report *report, uint64_t groups);
+
+#endif

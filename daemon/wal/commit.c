@@ -1,0 +1,605 @@
+/* Group commit.
+ *
+ * writer    takes the queue's arena, gives each group its position and checksum,
+ *           writes it, publishes `written`. While it writes, others queue: the
+ *           next arena is as large as the disk is slow, and a lone record does
+ *           not wait for company.
+ * syncer    when somebody waits for a sync, or written data has been unsynced
+ *           for an interval: notes `written`, syncs the files behind it, publishes
+ *           that as `synced`. Group n+1 is written meanwhile. It also keeps meta:
+ *           the ceiling of versions, and the newest segment, which is made known
+ *           before anything in that segment counts as synced.
+ * preparer  keeps one prepared segment ahead, so that the writer need not wait
+ *           for an allocation. Where the writer is faster than the preparation it
+ *           waits for what is ready of it.
+ *
+ * Invariants: synced <= written <= queued, in versions and in positions; a record
+ * at or below `written` is in the file; a position at or below `synced_lsn` has
+ * been through fdatasync, and so has the header of its segment.
+ *
+ * Files: the writer moves `current` to `sealed` when it begins the next one; only
+ * the syncer closes them, after their sync, so a descriptor that it syncs outside
+ * the lock stays open.
+ *
+ * Failure: the first failed write or sync poisons the log. Nothing is written
+ * behind it, so a torn group stays the last thing in the log; what was queued is
+ * dropped and never counts as written. A failed sync is not repeated: the kernel
+ * may have dropped the pages and would then report success. After a failed
+ * *write*, what was written before is still synced. A short write is continued,
+ * and what makes it short shows in the rest; a preparation that failed is tried
+ * once more when the writer needs it, because nothing of the log is in it.
+ *
+ * Waits are on the real monotonic clock, decisions on the options' clock: a test
+ * with a fake one gets its decisions within a tick of moving it. */
+#include "wal/commit.h"
+
+#include "base/blob.h"
+#include "base/check.h"
+#include "base/crashpoint.h"
+#include "base/crc32c.h"
+#include "base/diag.h"
+#include "base/random.h"
+#include "base/thread.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TICK_NS (UINT64_C(200) * BRD_NS_PER_MS)
+
+/* The ceiling lies this far above the clock, and is moved when less is left of
+ * it than the sequencer's guard and two ticks. After a crash versions begin above
+ * it, so it is short. */
+#define CEILING_AHEAD_NS (UINT64_C(3) * BRD_NS_PER_S)
+#define CEILING_LEFT_NS  (BRD_SEQUENCER_GUARD + UINT64_C(2) * TICK_NS)
+/* ... further while nothing is written, so that an idle daemon leaves the disk
+ * alone for most of a minute. */
+#define CEILING_IDLE_NS (UINT64_C(60) * BRD_NS_PER_S)
+/* What was synced is in meta after so long, wherever the ceiling lies. */
+#define META_AGE_NS (UINT64_C(3) * BRD_NS_PER_S / 2)
+/* ... and this far above the newest version where those are ahead of the clock.
+ * Then only their number counts: 100 million, moved when half are gone. */
+#define CEILING_AHEAD_VERSIONS UINT64_C(100000000)
+#define CEILING_LEFT_VERSIONS  (CEILING_AHEAD_VERSIONS / 2)
+
+static void
+notify(struct commit *commit)
+{
+    if (commit->on_progress != NULL)
+        commit->on_progress(commit->arg);
+}
+
+static bool
+poisoned(const struct commit *commit)
+{
+    return atomic_load_explicit(&commit->poisoned, memory_order_acquire);
+}
+
+static const char *
+advice(int result)
+{
+    switch (brd_file_status(result)) {
+    case BRD_DISK_FULL:
+        return "make room on the disk, then restart";
+    default:
+        return "check the disk, then restart";
+    }
+}
+
+void
+commit_poison(struct commit *commit, const char *action, const char *path, int result)
+{
+    if (!atomic_exchange(&commit->poisoned, true))
+        brd_diag_error("the log has failed: cannot %s %s: %s; no more writes: %s", action, path,
+                       brd_file_error(result), advice(result));
+    queue_close(commit->queue);
+    /* What was written before is synced as soon as may be. */
+    commit_want_sync(commit, UINT64_MAX);
+    notify(commit);
+}
+
+/* ---- The writer ---- */
+
+/* The next segment, or NULL: commit->next_error says why. */
+static struct segment *
+take_next_segment(struct commit *commit)
+{
+    struct segment *segment;
+
+    atomic_store_explicit(&commit->hurry, true, memory_order_relaxed);
+    brd_mutex_lock(&commit->lock);
+    commit->next_asks++; /* an attempt from before does not count */
+    brd_cond_broadcast(&commit->files_wake);
+    while (commit->next == NULL && commit->next_failed < commit->next_asks)
+        brd_cond_wait(&commit->files_wake, &commit->lock);
+    segment = commit->next;
+    commit->next = NULL;
+    brd_mutex_unlock(&commit->lock);
+    atomic_store_explicit(&commit->hurry, false, memory_order_relaxed);
+    return segment;
+}
+
+/* Seal the current segment and begin the next. Returns false after poisoning. */
+static bool
+rotate(struct commit *commit, uint64_t base_version)
+{
+    struct segment *old = commit->current; /* only this thread changes the pointer */
+    struct segment *segment = take_next_segment(commit);
+    struct segment_header header = old->header;
+    int result;
+
+    if (segment == NULL) {
+        char *path = segment_path(commit->dir, commit->next_number);
+
+        commit_poison(commit, "prepare", path != NULL ? path : "a segment", commit->next_error);
+        free(path);
+        return false;
+    }
+    brd_random_fill(header.salt, sizeof(header.salt));
+    header.previous = old->header.number;
+    memcpy(header.previous_salt, old->header.salt, sizeof(header.previous_salt));
+    header.start_lsn = atomic_load_explicit(&commit->written_lsn, memory_order_relaxed);
+    header.synced_lsn = atomic_load_explicit(&commit->synced_lsn, memory_order_acquire);
+    header.base_version = base_version;
+    header.created_ns = brd_clock_now_ns(commit->clock);
+    result = segment_begin(commit->io, segment, &header);
+    CRASH_POINT("segment_begun");
+    if (result != 0) {
+        /* It never became a part of the log: the syncer must not see it. The
+         * file stays, or there would be a gap before one that is prepared. */
+        atomic_fetch_add_explicit(&commit->write_errors, 1, memory_order_relaxed);
+        commit_poison(commit, "write to", segment->path, result);
+        segment_close(commit->io, &segment);
+        return false;
+    }
+    brd_mutex_lock(&commit->lock);
+    *commit->sealed_tail = old;
+    commit->sealed_tail = &old->next;
+    commit->current = segment;
+    brd_cond_broadcast(&commit->files_wake); /* another one, please */
+    brd_mutex_unlock(&commit->lock);
+    atomic_fetch_add_explicit(&commit->segments, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&commit->segment_bytes_total, segment->room, memory_order_relaxed);
+    return true;
+}
+
+/* The checksum over salt, header and payload, blobs included. */
+static uint32_t
+checksum_of(uint32_t seed, const struct iovec *parts, int count)
+{
+    const size_t from = offsetof(struct group_header, flags);
+    uint32_t crc =
+        brd_crc32c(seed, (const uint8_t *)parts[0].iov_base + from, parts[0].iov_len - from);
+    int i;
+
+    for (i = 1; i < count; i++)
+        crc = brd_crc32c(crc, parts[i].iov_base, parts[i].iov_len);
+    return crc;
+}
+
+static void
+publish_written(struct commit *commit, uint64_t version, uint64_t lsn, uint64_t sync_version)
+{
+    uint64_t now_ns = brd_clock_mono_ns(commit->clock);
+
+    brd_mutex_lock(&commit->lock);
+    if (atomic_load_explicit(&commit->synced_version, memory_order_relaxed) ==
+        atomic_load_explicit(&commit->written_version, memory_order_relaxed))
+        atomic_store_explicit(&commit->fresh_ns, now_ns, memory_order_relaxed);
+    atomic_store_explicit(&commit->written_lsn, lsn, memory_order_release);
+    atomic_store_explicit(&commit->written_version, version, memory_order_release);
+    if (sync_version > commit->sync_wanted)
+        commit->sync_wanted = sync_version;
+    if (commit->sync_wanted > atomic_load_explicit(&commit->synced_version, memory_order_relaxed))
+        brd_cond_signal(&commit->sync_wake);
+    brd_mutex_unlock(&commit->lock);
+}
+
+/* Write the group under the cursor. Returns false after poisoning. */
+static bool
+write_group(struct commit *commit, const struct queue_cursor *cursor, size_t arena_bytes)
+{
+    struct iovec parts[2 * QUEUE_GROUP_BLOBS_MAX + 1];
+    struct group_header *header = queue_group(cursor);
+    uint64_t lsn = atomic_load_explicit(&commit->written_lsn, memory_order_relaxed);
+    uint64_t size = group_bytes(header->length);
+    struct segment *segment = commit->current;
+    uint64_t version = header->last_version;
+    uint64_t records = header->records;
+    int count;
+    int result;
+
+    BRD_CHECK(header->base_version ==
+              atomic_load_explicit(&commit->written_version, memory_order_relaxed));
+    if (segment->end + size > segment->room && segment->end > SEGMENT_HEADER_BYTES) {
+        if (!rotate(commit, header->base_version))
+            return false;
+        segment = commit->current;
+    }
+    header->magic = GROUP_MAGIC;
+    header->flags = 0;
+    header->epoch = commit->epoch;
+    header->lsn = lsn;
+    header->synced_lsn = atomic_load_explicit(&commit->synced_lsn, memory_order_acquire);
+    header->reserved = 0;
+    count = queue_group_parts(cursor, arena_bytes, parts);
+    header->checksum = checksum_of(segment->seed, parts, count);
+    result = brd_file_writev(commit->io, segment->fd, parts, count, segment->end);
+    CRASH_POINT("group_written");
+    if (result != 0) {
+        atomic_fetch_add_explicit(&commit->write_errors, 1, memory_order_relaxed);
+        commit_poison(commit, "write to", segment->path, result);
+        return false;
+    }
+    segment->end += size;
+    brd_counter_add(&commit->counters.groups, 1);
+    brd_counter_add(&commit->counters.bytes, size);
+    brd_counter_add(&commit->counters.records, records);
+    publish_written(commit, version, lsn + size, cursor->arena->sync_version);
+    return true;
+}
+
+static void
+write_arena(struct commit *commit, struct queue_arena *arena)
+{
+    struct queue_cursor cursor = { .arena = arena };
+    bool more = true;
+
+    while (more && !poisoned(commit)) {
+        size_t arena_bytes = (size_t)queue_group(&cursor)->reserved;
+
+        if (!write_group(commit, &cursor, arena_bytes))
+            break;
+        more = queue_next_group(&cursor, arena_bytes);
+        if (more)
+            notify(commit);
+    }
+    queue_give_back(commit->queue, arena);
+}
+
+static void *
+writer_main(void *arg)
+{
+    struct commit *commit = arg;
+    bool stopping = false;
+
+    while (!stopping) {
+        struct queue_arena *arena = queue_take(commit->queue, TICK_NS, &stopping);
+        bool told;
+
+        atomic_fetch_add_explicit(&commit->writer_beat, 1, memory_order_relaxed);
+        if (arena != NULL)
+            write_arena(commit, arena);
+        /* In this order: who is refused from now on finds the flag cleared. */
+        told = queue_take_refused(commit->queue);
+        if (arena != NULL || told)
+            notify(commit);
+    }
+    return NULL;
+}
+
+/* ---- The syncer ---- */
+
+uint64_t
+commit_ceiling(const struct commit *commit)
+{
+    uint64_t ahead_ns = commit->idle ? CEILING_IDLE_NS : CEILING_AHEAD_NS;
+    uint64_t by_clock = brd_clock_now_ns(commit->clock) + ahead_ns;
+    uint64_t by_version = brd_sequencer_last(commit->sequencer) + CEILING_AHEAD_VERSIONS;
+    uint64_t ceiling = by_clock > by_version ? by_clock : by_version;
+
+    /* It never falls, and the sequencer wants its guard below it. */
+    if (ceiling < commit->meta.slot.ceiling)
+        ceiling = commit->meta.slot.ceiling;
+    return ceiling;
+}
+
+void
+commit_note_time(struct commit *commit)
+{
+    uint64_t now_ns = brd_clock_now_ns(commit->clock);
+    uint64_t used_ns = atomic_load_explicit(&commit->used_ns, memory_order_relaxed);
+
+    if (now_ns < used_ns)
+        now_ns = used_ns;
+    if (now_ns > commit->meta.slot.time_ns)
+        commit->meta.slot.time_ns = now_ns;
+}
+
+static bool
+ceiling_is_near(const struct commit *commit)
+{
+    uint64_t ceiling = commit->meta.slot.ceiling;
+
+    return brd_clock_now_ns(commit->clock) + CEILING_LEFT_NS > ceiling ||
+           brd_sequencer_last(commit->sequencer) + CEILING_LEFT_VERSIONS > ceiling;
+}
+
+/* Has something been synced that meta does not vouch for, though there was time? */
+static bool
+meta_is_behind(const struct commit *commit)
+{
+    return atomic_load_explicit(&commit->synced_lsn, memory_order_relaxed) >
+               commit->meta.slot.synced_lsn &&
+           brd_clock_mono_ns(commit->clock) - commit->stored_ns >= META_AGE_NS;
+}
+
+/* Returns false after poisoning. */
+static bool
+store_meta(struct commit *commit, uint64_t synced_version, uint64_t synced_lsn)
+{
+    uint64_t last = brd_sequencer_last(commit->sequencer);
+    int result;
+
+    commit->idle = last == commit->stored_last;
+    commit->stored_last = last;
+    commit->stored_ns = brd_clock_mono_ns(commit->clock);
+    commit->meta.slot.ceiling = commit_ceiling(commit);
+    commit->meta.slot.synced_lsn = synced_lsn;
+    commit->meta.slot.last_version = synced_version;
+    commit_note_time(commit);
+    result = meta_store(commit->io, commit->meta_fd, &commit->meta);
+#if BREAK_IGNORED_FSYNC
+    result = 0;
+#endif
+    if (result != 0) {
+        /* Like any failed sync: nothing counts as synced after it. */
+        atomic_store_explicit(&commit->sync_failed, true, memory_order_release);
+        atomic_fetch_add_explicit(&commit->sync_errors, 1, memory_order_relaxed);
+        commit_poison(commit, "update meta in", commit->dir, result);
+        return false;
+    }
+    brd_sequencer_set_ceiling(commit->sequencer, commit->meta.slot.ceiling);
+    return true;
+}
+
+static void
+publish_synced(struct commit *commit, uint64_t version, uint64_t lsn, uint64_t began_ns)
+{
+    brd_mutex_lock(&commit->lock);
+    atomic_store_explicit(&commit->synced_lsn, lsn, memory_order_release);
+    atomic_store_explicit(&commit->synced_version, version, memory_order_release);
+    atomic_store_explicit(&commit->fresh_ns, began_ns, memory_order_relaxed);
+    brd_mutex_unlock(&commit->lock);
+}
+
+static void
+count_sync(struct commit *commit, uint64_t took_ns)
+{
+    struct commit_counters *counters = &commit->counters;
+    uint64_t took_us = took_ns / BRD_NS_PER_US;
+
+    brd_counter_add(&counters->syncs, 1);
+    atomic_store_explicit(&counters->sync_last_us, took_us, memory_order_relaxed);
+    if (took_us > brd_counter_get(&counters->sync_max_us))
+        atomic_store_explicit(&counters->sync_max_us, took_us, memory_order_relaxed);
+}
+
+/* Sync one file; counts. */
+static int
+sync_file(struct commit *commit, const struct segment *segment)
+{
+    uint64_t began_ns = brd_clock_mono_ns(commit->clock);
+    int result = commit->io->fdatasync(commit->io->ctx, segment->fd);
+
+#if BREAK_IGNORED_FSYNC
+    result = 0;
+#endif
+    count_sync(commit, brd_clock_mono_ns(commit->clock) - began_ns);
+    if (result != 0) {
+        atomic_store_explicit(&commit->sync_failed, true, memory_order_release);
+        atomic_fetch_add_explicit(&commit->sync_errors, 1, memory_order_relaxed);
+        commit_poison(commit, "sync", segment->path, result);
+    }
+    return result;
+}
+
+/* Sync all that is written by now and publish it. */
+static void
+sync_written(struct commit *commit)
+{
+    uint64_t began_ns = brd_clock_mono_ns(commit->clock);
+    struct segment *current;
+    struct segment *sealed;
+    uint64_t version;
+    uint64_t lsn;
+    int result = 0;
+
+    brd_mutex_lock(&commit->lock);
+    version = atomic_load_explicit(&commit->written_version, memory_order_relaxed);
+    lsn = atomic_load_explicit(&commit->written_lsn, memory_order_relaxed);
+    current = commit->current;
+    sealed = commit->sealed;
+    commit->sealed = NULL;
+    commit->sealed_tail = &commit->sealed;
+    brd_mutex_unlock(&commit->lock);
+
+#if BREAK_EARLY_ACK
+    publish_synced(commit, version, lsn, began_ns);
+    notify(commit);
+#endif
+    while (sealed != NULL) {
+        struct segment *next = sealed->next;
+
+        if (result == 0)
+            result = sync_file(commit, sealed);
+        segment_close(commit->io, &sealed);
+        sealed = next;
+    }
+    if (result == 0)
+        result = sync_file(commit, current);
+    CRASH_POINT("synced");
+    if (result != 0)
+        return;
+    if (current->header.number > commit->meta.slot.newest_segment) {
+        commit->meta.slot.newest_segment = current->header.number;
+        if (!store_meta(commit, version, lsn))
+            return;
+    }
+    publish_synced(commit, version, lsn, began_ns);
+    notify(commit);
+}
+
+/* Is there something to sync now? */
+static bool
+sync_is_due(struct commit *commit)
+{
+    uint64_t written = atomic_load_explicit(&commit->written_version, memory_order_acquire);
+    uint64_t synced = atomic_load_explicit(&commit->synced_version, memory_order_relaxed);
+    uint64_t age_ns = brd_clock_mono_ns(commit->clock) -
+                      atomic_load_explicit(&commit->fresh_ns, memory_order_relaxed);
+    bool wanted;
+
+    if (written == synced || atomic_load_explicit(&commit->sync_failed, memory_order_relaxed))
+        return false;
+    brd_mutex_lock(&commit->lock);
+    wanted = commit->sync_wanted > synced || commit->stop_syncer;
+    brd_mutex_unlock(&commit->lock);
+    return wanted || age_ns >= commit->sync_interval_ns;
+}
+
+/* Wait until there may be something to do. False: stopping. */
+static bool
+syncer_wait(struct commit *commit)
+{
+    uint64_t tick_ns = commit->sync_interval_ns < TICK_NS ? commit->sync_interval_ns : TICK_NS;
+    bool stop;
+
+    brd_mutex_lock(&commit->lock);
+    stop = commit->stop_syncer;
+    if (!stop && (commit->sync_wanted <=
+                      atomic_load_explicit(&commit->synced_version, memory_order_relaxed) ||
+                  atomic_load_explicit(&commit->synced_version, memory_order_relaxed) ==
+                      atomic_load_explicit(&commit->written_version, memory_order_relaxed) ||
+                  poisoned(commit)))
+        (void)brd_cond_wait_for(&commit->sync_wake, &commit->lock, tick_ns);
+    brd_mutex_unlock(&commit->lock);
+    return !stop;
+}
+
+static void
+beat(struct commit *commit)
+{
+    uint64_t writer_beat = atomic_load_explicit(&commit->writer_beat, memory_order_relaxed);
+
+    if (writer_beat != commit->seen_beat)
+        atomic_fetch_add_explicit(&commit->heartbeat, 1, memory_order_relaxed);
+    commit->seen_beat = writer_beat;
+}
+
+static void *
+syncer_main(void *arg)
+{
+    struct commit *commit = arg;
+
+    for (;;) {
+        beat(commit);
+        if (!poisoned(commit) && (ceiling_is_near(commit) || meta_is_behind(commit)))
+            (void)store_meta(commit,
+                             atomic_load_explicit(&commit->synced_version, memory_order_relaxed),
+                             atomic_load_explicit(&commit->synced_lsn, memory_order_relaxed));
+        if (sync_is_due(commit)) {
+            sync_written(commit);
+            continue;
+        }
+        if (!syncer_wait(commit) && !sync_is_due(commit))
+            break;
+        /* Who stood back for an oversize record that never came. */
+        if (queue_take_refused(commit->queue))
+            notify(commit);
+    }
+    return NULL;
+}
+
+void
+commit_want_sync(struct commit *commit, uint64_t version)
+{
+    brd_mutex_lock(&commit->lock);
+    if (version > commit->sync_wanted)
+        commit->sync_wanted = version;
+    brd_cond_signal(&commit->sync_wake);
+    brd_mutex_unlock(&commit->lock);
+}
+
+/* ---- The preparer ---- */
+
+static void *
+preparer_main(void *arg)
+{
+    struct commit *commit = arg;
+
+    brd_mutex_lock(&commit->lock);
+    while (!commit->stop_preparer) {
+        struct segment *segment = NULL;
+        uint64_t number = commit->next_number;
+        uint64_t asks = commit->next_asks;
+        int result;
+
+        if (commit->next != NULL || (commit->next_error != 0 && commit->next_failed == asks)) {
+            brd_cond_wait(&commit->files_wake, &commit->lock);
+            continue;
+        }
+        brd_mutex_unlock(&commit->lock);
+        result = segment_prepare(commit->io, commit->dir, number, commit->segment_bytes,
+                                 commit->segment_bytes, &commit->hurry, &segment);
+        brd_mutex_lock(&commit->lock);
+        if (result == 0)
+            commit->next_number++;
+        else
+            commit->next_failed = asks;
+        commit->next = segment;
+        commit->next_error = result;
+        brd_cond_broadcast(&commit->files_wake);
+    }
+    brd_mutex_unlock(&commit->lock);
+    return NULL;
+}
+
+/* ---- Start and stop ---- */
+
+enum brd_status
+commit_start(struct commit *commit)
+{
+    enum brd_status status;
+
+    status = brd_thread_start(&commit->syncer, "wal-sync", syncer_main, commit);
+    commit->syncer_runs = status == BRD_OK;
+    if (status == BRD_OK) {
+        status = brd_thread_start(&commit->preparer, "wal-files", preparer_main, commit);
+        commit->preparer_runs = status == BRD_OK;
+    }
+    if (status == BRD_OK) {
+        status = brd_thread_start(&commit->writer, "wal-write", writer_main, commit);
+        commit->writer_runs = status == BRD_OK;
+    }
+    if (status != BRD_OK)
+        commit_stop(commit);
+    return status;
+}
+
+void
+commit_stop(struct commit *commit)
+{
+    if (commit->writer_runs) {
+        queue_stop(commit->queue);
+        brd_thread_join(commit->writer);
+        commit->writer_runs = false;
+    }
+    brd_mutex_lock(&commit->lock);
+    commit->stop_preparer = true;
+    atomic_store_explicit(&commit->hurry, true, memory_order_relaxed);
+    brd_cond_broadcast(&commit->files_wake);
+    brd_mutex_unlock(&commit->lock);
+    if (commit->preparer_runs)
+        brd_thread_join(commit->preparer);
+    commit->preparer_runs = false;
+
+    brd_mutex_lock(&commit->lock);
+    commit->stop_syncer = true;
+    brd_cond_signal(&commit->sync_wake);
+    brd_mutex_unlock(&commit->lock);
+    if (commit->syncer_runs)
+        brd_thread_join(commit->syncer);
+    commit->syncer_runs = false;
+}

@@ -1,0 +1,99 @@
+/* From queued to written to synced: the log's threads and what they publish. */
+#ifndef BRD_WAL_COMMIT_H
+#define BRD_WAL_COMMIT_H
+
+#include "base/counter.h"
+#include "base/lock.h"
+#include "wal/meta.h"
+#include "wal/queue.h"
+#include "wal/segment.h"
+
+#include <pthread.h>
+
+/* What the threads count; each field has one writer. */
+struct commit_counters {
+    brd_counter records, bytes, groups; /* writer */
+    brd_counter syncs;                  /* syncer */
+    brd_counter sync_last_us, sync_max_us;
+};
+
+struct commit {
+    /* Set before the threads start, then constant. All borrowed. */
+    const struct brd_io *io;
+    const char *dir;
+    const struct brd_clock *clock;
+    struct brd_sequencer *sequencer;
+    struct queue *queue;
+    uint64_t segment_bytes;
+    uint64_t sync_interval_ns;
+    void (*on_progress)(void *arg);
+    void *arg;
+    uint32_t epoch;
+
+    struct brd_mutex lock;      /* BRD_RANK_WAL_STATE */
+    struct brd_cond sync_wake;  /* the syncer */
+    struct brd_cond files_wake; /* the preparer, and the writer when it waits for it */
+
+    /* Under lock. */
+    struct segment *current; /* owned; its `end` is the writer's alone */
+    struct segment *sealed;  /* owned list: full, not yet synced; oldest first */
+    struct segment **sealed_tail;
+    struct segment *next; /* owned: prepared */
+    uint64_t next_number;
+    int next_error;       /* of the last preparation; 0: none */
+    uint64_t next_asks;   /* how often the writer has asked for one */
+    uint64_t next_failed; /* ... when the failed preparation began */
+    uint64_t sync_wanted; /* newest version somebody waits for */
+    bool stop_syncer, stop_preparer;
+
+    /* The syncer's alone while it runs. */
+    struct meta meta;
+    int meta_fd;
+    uint64_t seen_beat;
+    uint64_t stored_ns;   /* when meta was last stored, monotonic */
+    uint64_t stored_last; /* newest version issued then */
+    bool idle;            /* ... and none since the time before */
+
+    _Atomic uint64_t used_ns; /* see brd_wal_note_time; relaxed */
+    _Atomic bool hurry;       /* the writer waits for the next segment; relaxed */
+
+    /* Published with release under lock, read with acquire by anybody. */
+    _Atomic uint64_t written_version, written_lsn;
+    _Atomic uint64_t synced_version, synced_lsn;
+    _Atomic uint64_t fresh_ns; /* nothing written before this moment is unsynced; relaxed */
+    _Atomic bool poisoned;
+    _Atomic bool sync_failed;                       /* of a segment or of meta */
+    _Atomic uint64_t write_errors, sync_errors;     /* relaxed */
+    _Atomic uint64_t segments, segment_bytes_total; /* relaxed */
+
+    _Atomic uint64_t writer_beat; /* relaxed */
+    _Atomic uint64_t heartbeat;   /* relaxed; moves when both threads do */
+
+    struct commit_counters counters;
+    pthread_t writer, syncer, preparer;
+    bool writer_runs, syncer_runs, preparer_runs;
+};
+
+/* The bound for versions that meta should promise now, and whether it must be
+ * moved. */
+uint64_t commit_ceiling(const struct commit *commit);
+
+/* Note the clock's reading, or the time that is used, in meta (not stored yet),
+ * where it is the newest. */
+void commit_note_time(struct commit *commit);
+
+/* Start the threads. commit->current, meta and the published positions are set.
+ * Returns BRD_OK or BRD_OUT_OF_MEMORY (none is left running then). */
+BRD_MUST_CHECK enum brd_status commit_start(struct commit *commit);
+
+/* Write and sync what is queued, end the threads. */
+void commit_stop(struct commit *commit);
+
+/* Somebody waits for version to be synced; any thread. */
+void commit_want_sync(struct commit *commit, uint64_t version);
+
+/* Nothing is written any more: reports it once, closes the queue. Any thread,
+ * no lock held. */
+void commit_poison(struct commit *commit, const char *action, const char *path, int result);
+
+#endif

@@ -1,0 +1,759 @@
+/* The reader, and the rule for the end of the log.
+ *
+ * map_load looks at names and headers. Numbers run without a gap from meta's
+ * first segment; a name is made durable before its segment is used, so a gap
+ * is never the work of a power cut: it is damage, like a header that is not
+ * zeros and not valid, one that names another number or directory, or one whose
+ * predecessor is not the file before. Zeros in place of a header are a segment
+ * that was prepared and never begun, or whose beginning was lost, and so is half
+ * a header with only zeros behind it: groups are written after the whole header.
+ * Where meta says that the header was durable, both are damage too.
+ *
+ * log_walk follows the groups: each has the position, the epoch and the salted
+ * checksum that its place asks for, and continues the versions of the one before.
+ * A segment ends where its successor says it began (that is why the torn end of
+ * a log that was recovered once is not looked at again). Where there is no whole
+ * group at p although there is more file, or the successor begins later than p,
+ * the question is whether anything after p was ever promised to be durable. The
+ * witnesses are meta, the headers of later segments, and every valid group
+ * anywhere behind p (looked for at each multiple of 8): each carries the position
+ * that was known to be synced when it was written. One that says "beyond p":
+ * damage, p's file and offset named. None: the log ends at p, and whatever is
+ * behind it was in flight when the lights went out.
+ *
+ * The end is silent where only zeros follow, or, in a recycled segment, bytes of
+ * an earlier life. Otherwise it is reported as torn. A read error is an error and
+ * never the end.
+ *
+ * Memory: one window of WINDOW_BYTES, larger only for a larger group. */
+#include "wal/reader.h"
+
+#include "base/check.h"
+#include "wal/group.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WINDOW_BYTES ((size_t)1 << 20)
+#define SEARCH_BYTES ((size_t)4096) /* fewer than that left in the window: read on */
+
+/* ---- The files ---- */
+
+static bool
+all_zero(const uint8_t *data, size_t size)
+{
+    return size == 0 || (data[0] == 0 && memcmp(data, data + 1, size - 1) == 0);
+}
+
+struct number_list {
+    uint64_t *numbers; /* owned */
+    size_t count;
+    size_t room;
+};
+
+static int
+add_number(void *arg, const char *name)
+{
+    struct number_list *list = arg;
+    uint64_t number = segment_number_of(name);
+
+    if (number == 0)
+        return 0; /* not ours */
+    if (list->count == list->room) {
+        size_t room = list->room == 0 ? 64 : list->room * 2;
+        uint64_t *numbers = realloc(list->numbers, room * sizeof(*numbers));
+
+        if (numbers == NULL)
+            return -ENOMEM;
+        list->numbers = numbers;
+        list->room = room;
+    }
+    list->numbers[list->count++] = number;
+    return 0;
+}
+
+static int
+compare_numbers(const void *a, const void *b)
+{
+    uint64_t left = *(const uint64_t *)a;
+    uint64_t right = *(const uint64_t *)b;
+
+    return left < right ? -1 : left > right;
+}
+
+static enum brd_status
+list_numbers(const struct brd_io *io, const char *dir, struct number_list *list,
+             struct brd_wal_error *error)
+{
+    char *path = NULL;
+    enum brd_status status = BRD_OK;
+    int result;
+
+    if (asprintf(&path, "%s/wal", dir) < 0)
+        return error_set(error, BRD_OUT_OF_MEMORY, dir, 0, "out of memory");
+    result = io->list(io->ctx, path, add_number, list);
+    if (result < 0 && result != -ENOENT)
+        status = error_io(error, result, "list", path);
+    free(path);
+    if (list->count > 0)
+        qsort(list->numbers, list->count, sizeof(*list->numbers), compare_numbers);
+    return status;
+}
+
+/* Is there nothing but zeros behind the header? */
+static int
+nothing_behind(const struct brd_io *io, int fd, bool *out_nothing)
+{
+    uint8_t bytes[16 * 1024];
+    uint64_t offset = SEGMENT_HEADER_BYTES;
+    size_t size = 0;
+    int result;
+
+    do {
+        result = brd_file_read(io, fd, bytes, sizeof(bytes), offset, &size);
+        *out_nothing = result == 0 && all_zero(bytes, size);
+        offset += size;
+    } while (*out_nothing && size > 0);
+    return result;
+}
+
+/* Read the header page and judge it by itself. */
+static enum brd_status
+load_header(const struct brd_io *io, struct log_segment *segment, const struct meta_slot *meta,
+            struct brd_wal_error *error)
+{
+    uint8_t page[SEGMENT_HEADER_BYTES];
+    enum segment_verdict verdict = SEGMENT_EMPTY;
+    const char *path = segment->path;
+    bool nothing = false;
+    size_t size = 0;
+    int fd = io->open(io->ctx, path, O_RDONLY);
+    int result = fd < 0 ? fd : io->size(io->ctx, fd, &segment->file_bytes);
+
+    if (result == 0)
+        result = brd_file_read(io, fd, page, sizeof(page), 0, &size);
+    if (result == 0) {
+        verdict = segment_parse(page, size, &segment->header);
+        if (verdict == SEGMENT_BAD && segment->number > meta->newest_segment)
+            result = nothing_behind(io, fd, &nothing);
+    }
+    brd_file_close(io, &fd);
+    if (result < 0)
+        return error_io(error, result, "read", path);
+    if (nothing)
+        verdict = SEGMENT_EMPTY; /* stopped while the header was being written */
+    switch (verdict) {
+    case SEGMENT_VALID:
+        break;
+    case SEGMENT_EMPTY:
+        if (segment->number <= meta->newest_segment)
+            return error_set(error, BRD_CORRUPT, path, 0,
+                             "%s is damaged at offset 0: its header is missing", path);
+        segment->begun = false;
+        return BRD_OK;
+    case SEGMENT_BAD:
+        return error_set(error, BRD_CORRUPT, path, 0,
+                         "%s is damaged at offset 0: its header is not valid", path);
+    case SEGMENT_UNKNOWN:
+        return error_set(error, BRD_UNSUPPORTED, path, 0,
+                         "%s was written by a newer version of Brindle (format %u)", path,
+                         segment->header.format);
+    }
+    if (memcmp(segment->header.uuid, meta->uuid, sizeof(meta->uuid)) != 0)
+        return error_set(error, BRD_CORRUPT, path, 0,
+                         "%s is damaged at offset 0: it belongs to another data directory", path);
+    if (segment->header.number != segment->number)
+        return error_set(error, BRD_CORRUPT, path, 0,
+                         "%s is damaged at offset 0: it is segment %016llx under another name",
+                         path, (unsigned long long)segment->header.number);
+    if (segment->header.start_lsn % GROUP_ALIGN != 0)
+        return error_set(error, BRD_CORRUPT, path, 0,
+                         "%s is damaged at offset 0: its header makes no sense", path);
+    segment->begun = true;
+    return BRD_OK;
+}
+
+/* Does a segment continue the one before? */
+static enum brd_status
+check_link(const struct log_segment *before, const struct log_segment *segment,
+           struct brd_wal_error *error)
+{
+    const struct segment_header *a = &before->header;
+    const struct segment_header *b = &segment->header;
+
+    if (b->previous != before->number || memcmp(b->previous_salt, a->salt, sizeof(a->salt)) != 0 ||
+        b->start_lsn < a->start_lsn || b->base_version < a->base_version || b->epoch < a->epoch)
+        return error_set(error, BRD_CORRUPT, segment->path, 0,
+                         "%s is damaged at offset 0: it does not continue %s", segment->path,
+                         before->path);
+    return BRD_OK;
+}
+
+static enum brd_status
+missing(const char *dir, uint64_t number, struct brd_wal_error *error)
+{
+    char *path = segment_path(dir, number);
+    enum brd_status status =
+        error_set(error, BRD_CORRUPT, path, 0, "%s is missing", path != NULL ? path : "a segment");
+
+    free(path);
+    return status;
+}
+
+static enum brd_status
+load_segments(const struct brd_io *io, const char *dir, const struct meta_slot *meta,
+              const struct number_list *list, struct log_map *map, struct brd_wal_error *error)
+{
+    uint64_t wanted = meta->first_segment != 0 ? meta->first_segment : 1;
+    const struct log_segment *begun = NULL;
+    enum brd_status status;
+    size_t i;
+
+    for (i = 0; i < list->count; i++) {
+        struct log_segment *segment = &map->segments[map->count];
+
+        if (list->numbers[i] < wanted && map->count == 0)
+            continue; /* not needed any more, about to be removed */
+        if (list->numbers[i] != wanted)
+            return missing(dir, wanted, error);
+        segment->number = wanted++;
+        segment->path = segment_path(dir, segment->number);
+        map->count++;
+        if (segment->path == NULL)
+            return error_set(error, BRD_OUT_OF_MEMORY, dir, 0, "out of memory");
+        status = load_header(io, segment, meta, error);
+        if (status == BRD_OK && segment->begun && segment > map->segments && segment[-1].begun)
+            status = check_link(segment - 1, segment, error);
+        if (status != BRD_OK)
+            return status;
+        if (segment->begun)
+            begun = segment;
+    }
+    if (meta->newest_segment != 0 && (begun == NULL || begun->number < meta->newest_segment))
+        return missing(dir, begun == NULL ? wanted : begun->number + 1, error);
+    return BRD_OK;
+}
+
+enum brd_status
+map_load(const struct brd_io *io, const char *dir, const struct meta_slot *meta,
+         struct log_map *out_map, struct brd_wal_error *error)
+{
+    struct number_list list = { 0 };
+    struct log_map map = { 0 };
+    enum brd_status status = list_numbers(io, dir, &list, error);
+
+    if (status == BRD_OK) {
+        map.segments = calloc(list.count + 1, sizeof(*map.segments));
+        status = map.segments == NULL ? error_set(error, BRD_OUT_OF_MEMORY, dir, 0, "out of memory")
+                                      : load_segments(io, dir, meta, &list, &map, error);
+    }
+    free(list.numbers);
+    if (status != BRD_OK)
+        map_fini(&map);
+    else
+        *out_map = map;
+    return status;
+}
+
+void
+map_fini(struct log_map *map)
+{
+    size_t i;
+
+    for (i = 0; i < map->count; i++)
+        free(map->segments[i].path);
+    free(map->segments);
+    *map = (struct log_map){ 0 };
+}
+
+/* ---- A window on one file ---- */
+
+struct window {
+    const struct brd_io *io;
+    const struct log_segment *segment;
+    uint8_t *bytes; /* owned */
+    size_t room;
+    size_t size;     /* bytes of the file from offset on */
+    uint64_t offset; /* in the file */
+    int fd;
+};
+
+static enum brd_status
+window_open(struct window *window, const struct log_segment *segment, struct brd_wal_error *error)
+{
+    const struct brd_io *io = window->io;
+
+    brd_file_close(io, &window->fd);
+    window->segment = segment;
+    window->size = 0;
+    window->offset = 0;
+    window->fd = io->open(io->ctx, segment->path, O_RDONLY);
+    return window->fd < 0 ? error_io(error, window->fd, "open", segment->path) : BRD_OK;
+}
+
+static void
+window_fini(struct window *window)
+{
+    brd_file_close(window->io, &window->fd);
+    free(window->bytes);
+}
+
+/* Room for wanted bytes; never less than a window, unless the file is smaller. */
+static enum brd_status
+window_grow(struct window *window, uint64_t wanted, struct brd_wal_error *error)
+{
+    uint64_t file_bytes = window->segment->file_bytes;
+    uint64_t room = file_bytes < WINDOW_BYTES ? file_bytes : WINDOW_BYTES;
+    uint8_t *bytes;
+
+    if (room < wanted)
+        room = wanted;
+    if (room <= window->room)
+        return BRD_OK;
+    bytes = realloc(window->bytes, (size_t)room);
+    if (bytes == NULL)
+        return error_set(error, BRD_OUT_OF_MEMORY, window->segment->path, window->offset,
+                         "out of memory for a group of %llu bytes in %s",
+                         (unsigned long long)wanted, window->segment->path);
+    window->bytes = bytes;
+    window->room = (size_t)room;
+    return BRD_OK;
+}
+
+/* The file's bytes from offset on, at least `wanted` unless it ends before.
+ * Valid until the next call. */
+static enum brd_status
+window_at(struct window *window, uint64_t offset, size_t wanted, struct brd_bytes *out_bytes,
+          struct brd_wal_error *error)
+{
+    size_t have = 0;
+    size_t more = 0;
+    enum brd_status status;
+    int result;
+
+    *out_bytes = brd_bytes(NULL, 0);
+    if (offset >= window->offset && offset - window->offset <= window->size)
+        have = window->size - (size_t)(offset - window->offset);
+    if (have < wanted && offset + have < window->segment->file_bytes) {
+        status = window_grow(window, wanted, error);
+        if (status != BRD_OK)
+            return status;
+        if (have > 0)
+            memmove(window->bytes, window->bytes + (offset - window->offset), have);
+        window->offset = offset;
+        window->size = have;
+        result = brd_file_read(window->io, window->fd, window->bytes + have, window->room - have,
+                               offset + have, &more);
+        if (result < 0)
+            return error_io(error, result, "read", window->segment->path);
+        window->size += more;
+        have += more;
+    }
+    *out_bytes =
+        have == 0 ? brd_bytes(NULL, 0) : brd_bytes(window->bytes + (offset - window->offset), have);
+    return BRD_OK;
+}
+
+/* ---- The walk ---- */
+
+struct walk {
+    const struct meta_slot *meta;
+    const struct log_map *map;
+    const struct brd_wal_visitor *visitor;
+    void (*on_progress)(void *arg, uint64_t done, uint64_t total);
+    void *arg;
+    struct brd_wal_report *report;
+    struct brd_wal_error *error;
+    struct window window;
+    struct brd_wal_segment_view view; /* of the segment being walked */
+    size_t index;
+    uint64_t lsn;        /* end of what is valid so far */
+    uint64_t synced_lsn; /* as meta and what was walked say */
+    uint64_t last_version;
+    uint64_t done;
+    uint64_t total;
+};
+
+static const struct log_segment *
+current(const struct walk *walk)
+{
+    return &walk->map->segments[walk->index];
+}
+
+/* Where a position lies in a segment's file. */
+static uint64_t
+offset_of(const struct log_segment *segment, uint64_t lsn)
+{
+    return SEGMENT_HEADER_BYTES + (lsn - segment->header.start_lsn);
+}
+
+static enum brd_status
+damage(struct walk *walk, uint64_t offset, const char *why)
+{
+    const char *path = current(walk)->path;
+
+    return error_set(walk->error, BRD_CORRUPT, path, offset, "%s is damaged at offset %llu: %s",
+                     path, (unsigned long long)offset, why);
+}
+
+/* The whole group at offset, if there is one: *out_bytes begins with it. */
+static enum brd_status
+read_group(struct window *window, uint64_t offset, uint32_t seed, uint64_t lsn,
+           enum group_verdict *out_verdict, struct group_header *out_header,
+           struct brd_bytes *out_bytes, struct brd_wal_error *error)
+{
+    enum brd_status status;
+    uint64_t size;
+
+    *out_verdict = GROUP_BAD;
+    status = window_at(window, offset, sizeof(struct group_header), out_bytes, error);
+    if (status != BRD_OK || out_bytes->size < sizeof(struct group_header) ||
+        !group_header_plausible(out_bytes->data, lsn))
+        return status;
+    memcpy(out_header, out_bytes->data, sizeof(*out_header));
+    size = group_bytes(out_header->length);
+    if (size > window->segment->file_bytes - offset)
+        return BRD_OK;
+    status = window_at(window, offset, (size_t)size, out_bytes, error);
+    if (status == BRD_OK)
+        *out_verdict = group_parse(*out_bytes, seed, lsn, out_header);
+    return status;
+}
+
+static enum brd_status
+visit_records(struct walk *walk, const struct brd_wal_group_view *group, struct brd_bytes records)
+{
+    const struct brd_wal_visitor *visitor = walk->visitor;
+    uint64_t version = group->base_version;
+    enum brd_status status = BRD_OK;
+    uint32_t i;
+
+    for (i = 0; status == BRD_OK && i < group->records; i++) {
+        struct brd_bytes payload;
+
+        if (!record_get(&records, &version, &payload))
+            return damage(walk, group->offset, "a record in the group there makes no sense");
+        if (walk->report->first_version == 0)
+            walk->report->first_version = version;
+        walk->report->records++;
+        if (visitor->record != NULL)
+            status = visitor->record(visitor->arg, group, version, payload);
+    }
+    if (status == BRD_OK && (records.size != 0 || version != group->last_version))
+        return damage(walk, group->offset, "the records of the group there do not add up");
+    return status;
+}
+
+/* A group that is whole: does it continue the log? Then hand it out. */
+static enum brd_status
+take_group(struct walk *walk, const struct group_header *header, struct brd_bytes bytes)
+{
+    const struct log_segment *segment = current(walk);
+    struct brd_wal_group_view group = {
+        .segment = &walk->view,
+        .offset = offset_of(segment, walk->lsn),
+        .bytes = group_bytes(header->length),
+        .lsn = header->lsn,
+        .synced_lsn = header->synced_lsn,
+        .base_version = header->base_version,
+        .last_version = header->last_version,
+        .records = header->records,
+    };
+    enum brd_status status = BRD_OK;
+
+    if (header->base_version != walk->last_version || header->epoch != segment->header.epoch ||
+        header->synced_lsn > header->lsn)
+        return damage(walk, group.offset, "the group there does not continue the one before");
+    if (walk->on_progress != NULL)
+        walk->on_progress(walk->arg, walk->done, walk->total);
+    if (walk->visitor->group != NULL)
+        status = walk->visitor->group(walk->visitor->arg, &group);
+    if (status == BRD_OK)
+        status = visit_records(walk, &group,
+                               brd_bytes(bytes.data + sizeof(struct group_header), header->length));
+    if (status != BRD_OK)
+        return status;
+    walk->lsn += group.bytes;
+    if (header->synced_lsn > walk->synced_lsn)
+        walk->synced_lsn = header->synced_lsn;
+    walk->last_version = header->last_version;
+    walk->done += group.bytes;
+    walk->report->bytes += group.bytes;
+    walk->report->last_version = header->last_version;
+    return BRD_OK;
+}
+
+/* ---- The end ---- */
+
+/* What lies behind the end. */
+struct remains {
+    uint64_t synced_lsn; /* the latest position that somebody says was synced */
+    uint64_t bytes;      /* up to the last that is not zero */
+    bool groups;         /* there are valid ones */
+};
+
+/* How many of the bytes can be stepped over because no header begins there.
+ * *out_dirty: end of the last step among them that was not zeros. */
+static size_t
+skip_to_magic(struct brd_bytes bytes, size_t *out_dirty)
+{
+    size_t at = 0;
+
+    *out_dirty = 0;
+    if (all_zero(bytes.data, bytes.size))
+        return bytes.size;
+    while (at + sizeof(uint32_t) <= bytes.size && brd_load_le32(bytes.data + at) != GROUP_MAGIC) {
+        size_t step = bytes.size - at < GROUP_ALIGN ? bytes.size - at : GROUP_ALIGN;
+
+        if (!all_zero(bytes.data + at, step))
+            *out_dirty = at + step;
+        at += step;
+    }
+    return at;
+}
+
+/* Look for groups and for anything but zeros, from offset to the end of the file. */
+static enum brd_status
+search_segment(struct walk *walk, const struct log_segment *segment, uint64_t offset,
+               struct remains *remains)
+{
+    const uint32_t seed = group_seed(segment->header.salt);
+    uint64_t dirty_end = offset;
+    uint64_t at = offset;
+
+    while (at < segment->file_bytes) {
+        uint64_t lsn = segment->header.start_lsn + (at - SEGMENT_HEADER_BYTES);
+        enum group_verdict verdict = GROUP_BAD;
+        struct group_header header;
+        struct brd_bytes bytes;
+        enum brd_status status;
+        size_t dirty;
+        size_t skipped;
+
+        status = window_at(&walk->window, at, SEARCH_BYTES, &bytes, walk->error);
+        if (status != BRD_OK)
+            return status;
+        if (bytes.size < sizeof(struct group_header)) {
+            if (!all_zero(bytes.data, bytes.size))
+                dirty_end = at + bytes.size;
+            break;
+        }
+        skipped = skip_to_magic(bytes, &dirty);
+        if (dirty > 0)
+            dirty_end = at + dirty;
+        if (skipped > 0) {
+            at += skipped & ~(size_t)(GROUP_ALIGN - 1);
+            if (skipped < GROUP_ALIGN)
+                break;
+            continue;
+        }
+        status = read_group(&walk->window, at, seed, lsn, &verdict, &header, &bytes, walk->error);
+        if (status != BRD_OK)
+            return status;
+        if (verdict == GROUP_BAD) {
+            at += GROUP_ALIGN;
+        } else {
+            remains->groups = true;
+            if (header.synced_lsn > remains->synced_lsn)
+                remains->synced_lsn = header.synced_lsn;
+            at += group_bytes(header.length);
+        }
+        dirty_end = at;
+    }
+    if (dirty_end > segment->file_bytes)
+        dirty_end = segment->file_bytes;
+    remains->bytes += dirty_end - offset;
+    return BRD_OK;
+}
+
+/* There is no group at walk->lsn: is that the end, or damage? */
+static enum brd_status
+end_here(struct walk *walk)
+{
+    const struct log_segment *segment = current(walk);
+    const uint64_t offset = offset_of(segment, walk->lsn);
+    struct remains remains = { .synced_lsn = walk->meta->synced_lsn };
+    enum brd_status status;
+    size_t i;
+
+    status = search_segment(walk, segment, offset, &remains);
+    for (i = walk->index + 1; status == BRD_OK && i < walk->map->count; i++) {
+        const struct log_segment *later = &walk->map->segments[i];
+
+        if (!later->begun)
+            continue;
+        remains.groups = true;
+        if (later->header.synced_lsn > remains.synced_lsn)
+            remains.synced_lsn = later->header.synced_lsn;
+        status = window_open(&walk->window, later, walk->error);
+        if (status == BRD_OK)
+            status = search_segment(walk, later, SEGMENT_HEADER_BYTES, &remains);
+    }
+    if (status != BRD_OK)
+        return status;
+    if (remains.synced_lsn > walk->lsn)
+        return damage(walk, offset,
+                      offset >= segment->file_bytes
+                          ? "the file ends, but more of it had been synced"
+                          : "there is no valid group, but it had been synced beyond there");
+    if (remains.bytes == 0 && !remains.groups)
+        return BRD_OK;
+    if ((segment->header.flags & SEGMENT_RECYCLED) != 0 && !remains.groups) {
+        struct brd_bytes bytes;
+
+        /* An earlier life, unless a group of this one was begun here. */
+        status = window_at(&walk->window, offset, sizeof(struct group_header), &bytes, walk->error);
+        if (status != BRD_OK || bytes.size < sizeof(struct group_header) ||
+            !group_header_plausible(bytes.data, walk->lsn))
+            return status;
+    }
+    walk->report->torn = true;
+    walk->report->torn_offset = offset;
+    walk->report->torn_bytes = remains.bytes;
+    snprintf(walk->report->torn_path, sizeof(walk->report->torn_path), "%s", segment->path);
+    return BRD_OK;
+}
+
+/* Beside a running daemon a group may be half written when it is read, and whole
+ * and synced by the time that a later one says so. Look again. */
+static bool
+is_whole_now(struct walk *walk, uint64_t offset, uint32_t seed)
+{
+    enum group_verdict verdict = GROUP_BAD;
+    struct group_header header;
+    struct brd_bytes bytes;
+
+    if (window_open(&walk->window, current(walk), NULL) != BRD_OK)
+        return false;
+    return read_group(&walk->window, offset, seed, walk->lsn, &verdict, &header, &bytes, NULL) ==
+               BRD_OK &&
+           verdict == GROUP_VALID;
+}
+
+/* Walk one segment. *out_ended: the log ends in it. */
+static enum brd_status
+walk_segment(struct walk *walk, bool *out_ended)
+{
+    const struct log_segment *segment = current(walk);
+    const struct log_segment *next = segment + 1;
+    const uint32_t seed = group_seed(segment->header.salt);
+    bool followed = walk->index + 1 < walk->map->count && next->begun;
+    uint64_t limit = followed ? next->header.start_lsn : UINT64_MAX;
+    enum brd_status status = window_open(&walk->window, segment, walk->error);
+
+    walk->view = (struct brd_wal_segment_view){
+        .path = segment->path,
+        .number = segment->number,
+        .file_bytes = segment->file_bytes,
+        .start_lsn = segment->header.start_lsn,
+        .synced_lsn = segment->header.synced_lsn,
+        .base_version = segment->header.base_version,
+        .created_ns = segment->header.created_ns,
+        .epoch = segment->header.epoch,
+    };
+    walk->report->segments++;
+    if (segment->header.synced_lsn > walk->synced_lsn)
+        walk->synced_lsn = segment->header.synced_lsn;
+    if (status == BRD_OK && walk->visitor->segment != NULL)
+        status = walk->visitor->segment(walk->visitor->arg, &walk->view);
+    if (status == BRD_OK && segment->header.base_version != walk->last_version)
+        status = damage(walk, 0, "its versions do not continue those of the segment before");
+    while (status == BRD_OK && walk->lsn < limit) {
+        uint64_t offset = offset_of(segment, walk->lsn);
+        enum group_verdict verdict;
+        struct group_header header;
+        struct brd_bytes bytes;
+
+        status = read_group(&walk->window, offset, seed, walk->lsn, &verdict, &header, &bytes,
+                            walk->error);
+        if (status != BRD_OK)
+            break;
+        if (verdict == GROUP_BAD) {
+            status = end_here(walk);
+            if (status == BRD_CORRUPT && is_whole_now(walk, offset, seed)) {
+                status = BRD_OK;
+                continue;
+            }
+            *out_ended = true;
+            return status;
+        }
+        if (verdict == GROUP_UNKNOWN)
+            return error_set(walk->error, BRD_UNSUPPORTED, segment->path, offset,
+                             "%s, offset %llu: a group written by a newer version of Brindle",
+                             segment->path, (unsigned long long)offset);
+        if (limit - walk->lsn < group_bytes(header.length))
+            return damage(walk, offset, "the next segment begins in the middle of the group there");
+        status = take_group(walk, &header, bytes);
+    }
+    *out_ended = !followed;
+    return status;
+}
+
+static uint64_t
+estimate_total(const struct log_map *map)
+{
+    uint64_t total = 0;
+    size_t i;
+
+    for (i = 0; i < map->count && map->segments[i].begun; i++) {
+        const struct log_segment *segment = &map->segments[i];
+
+        if (i + 1 < map->count && map->segments[i + 1].begun)
+            total += segment[1].header.start_lsn - segment->header.start_lsn;
+        else if (segment->file_bytes > SEGMENT_HEADER_BYTES)
+            total += segment->file_bytes - SEGMENT_HEADER_BYTES;
+    }
+    return total;
+}
+
+enum brd_status
+log_walk(const struct brd_io *io, const struct meta_slot *meta, const struct log_map *map,
+         const struct brd_wal_visitor *visitor,
+         void (*on_progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+         struct log_end *out_end, struct brd_wal_report *report, struct brd_wal_error *error)
+{
+    struct walk walk = {
+        .meta = meta,
+        .map = map,
+        .visitor = visitor,
+        .on_progress = on_progress,
+        .arg = arg,
+        .report = report,
+        .error = error,
+        .window = { .io = io, .fd = -1 },
+        .synced_lsn = meta->synced_lsn,
+        .total = estimate_total(map),
+    };
+    struct log_end end = { 0 };
+    enum brd_status status = BRD_OK;
+    bool ended = false;
+    size_t i;
+
+    *report = (struct brd_wal_report){ 0 };
+    if (map->count > 0 && map->segments[0].begun) {
+        walk.lsn = map->segments[0].header.start_lsn;
+        walk.last_version = map->segments[0].header.base_version;
+    } else if (meta->newest_segment != 0) {
+        return error_set(error, BRD_CORRUPT, NULL, 0, "the oldest segment is missing");
+    }
+    for (i = 0; status == BRD_OK && !ended && i < map->count && map->segments[i].begun; i++) {
+        walk.index = i;
+        status = walk_segment(&walk, &ended);
+        end.kept = i + 1;
+    }
+    window_fini(&walk.window);
+    if (status != BRD_OK)
+        return status;
+    end.lsn = walk.lsn;
+    end.synced_lsn = walk.synced_lsn;
+    end.last_version = walk.last_version;
+    for (i = 0; i < map->count; i++)
+        if (map->segments[i].begun && map->segments[i].header.epoch > end.epoch)
+            end.epoch = map->segments[i].header.epoch;
+    if (end.kept > 0)
+        end.end_offset = offset_of(&map->segments[end.kept - 1], end.lsn);
+    *out_end = end;
+    return BRD_OK;
+}

@@ -1,0 +1,857 @@
+/* The front of the log: its life from open to close.
+ *
+ *   DIR/lock            flock, so that one daemon has the directory
+ *   DIR/meta            identity, epoch, ceiling of versions (meta.c)
+ *   DIR/wal/NUMBER.wal  segments (segment.c)
+ *
+ * open    locks, reads meta and the headers of segments; makes an empty
+ *         directory into one with an identity. It changes nothing else.
+ * replay  walks the groups and finds the end of the log (reader.c).
+ * start   makes that end final, each step safe to be cut short and repeated:
+ *         1. make durable what was replayed and is not known to be: it may have been
+ *            in the page cache only, and from now on is said to be synced. It is
+ *            written again before the sync: if a sync failed in an earlier life the
+ *            system takes those pages for clean, and would not write them;
+ *         2. remove what lies behind the end, newest first, each made durable, so
+ *            that no gap is ever left;
+ *         3. meta: the new epoch (never used before, not even by a start that was
+ *            cut short here) and a ceiling above every version ever issued;
+ *         4. a new segment that says where the log had ended, then meta again,
+ *            so that it can no longer go missing unnoticed;
+ *         5. give back the disk space behind the end of the old segment.
+ * stop    writes and syncs what is queued, cuts the segment to its size, and
+ *         records in meta that nothing was in flight.
+ *
+ * The first segment of a life is small: it is pre-written before start returns.
+ *
+ * Queueing is in queue.c, threads and positions in commit.c. */
+#include "wal/wal.h"
+
+#include "base/check.h"
+#include "base/crashpoint.h"
+#include "base/diag.h"
+#include "base/random.h"
+#include "wal/commit.h"
+#include "wal/error.h"
+#include "wal/reader.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define WAL_MAGIC             UINT32_C(0x77616c21)
+#define SEGMENT_BYTES_DEFAULT (UINT64_C(64) << 20)
+#define QUEUE_BYTES_DEFAULT   (UINT64_C(64) << 20)
+#define GROUP_BYTES_DEFAULT   (UINT64_C(1) << 20)
+#define SYNC_INTERVAL_DEFAULT BRD_NS_PER_S
+#define FIRST_SEGMENT_BYTES   (UINT64_C(4) << 20)
+#define REWRITE_STEP          ((size_t)256 << 10)
+
+struct brd_wal {
+    uint32_t magic;
+    const struct brd_io *io;
+    char *dir; /* owned */
+    bool read_only;
+    bool replayed;
+    bool started;
+    bool stopped;
+    int lock_fd;
+    struct log_map map;
+    struct log_end end; /* valid once replayed */
+    struct meta found;  /* as it was when opened */
+    struct queue queue;
+    bool queue_ready;
+    struct commit commit;
+    struct brd_mutex reset_lock;   /* BRD_RANK_WAL_STATE: the baseline */
+    struct brd_wal_stats baseline; /* counters at the last reset */
+};
+
+/* ---- Open ---- */
+
+/* Who has it: for the sentence only. */
+static void
+read_holder(struct brd_wal *wal, char *out, size_t size)
+{
+    size_t n = 0;
+
+    if (brd_file_read(wal->io, wal->lock_fd, out, size - 1, 0, &n) != 0)
+        n = 0;
+    out[n] = '\0';
+    out[strcspn(out, "\n")] = '\0';
+    if (out[0] == '\0')
+        snprintf(out, size, "unknown");
+}
+
+static enum brd_status
+lock_directory(struct brd_wal *wal, struct brd_wal_error *error)
+{
+    const struct brd_io *io = wal->io;
+    enum brd_status status = BRD_OK;
+    char *path = NULL;
+    char text[32];
+    int result;
+
+    if (asprintf(&path, "%s/lock", wal->dir) < 0)
+        return error_set(error, BRD_OUT_OF_MEMORY, wal->dir, 0, "out of memory");
+    wal->lock_fd = io->open(io->ctx, path, O_RDWR | O_CREAT);
+    if (wal->lock_fd < 0) {
+        status = error_io(error, wal->lock_fd, "open", path);
+        goto out;
+    }
+    result = io->lock(io->ctx, wal->lock_fd);
+    if (result == -EWOULDBLOCK) {
+        read_holder(wal, text, sizeof(text));
+        status = error_set(error, BRD_BUSY, path, 0,
+                           "the data directory %s is in use by another process (pid %s)", wal->dir,
+                           text);
+        goto out;
+    }
+    if (result < 0) {
+        status = error_io(error, result, "lock", path);
+        goto out;
+    }
+    /* Nobody depends on the content, so failing to write it is no failure. */
+    snprintf(text, sizeof(text), "%ld\n", (long)getpid());
+    if (io->ftruncate(io->ctx, wal->lock_fd, 0) == 0 &&
+        brd_file_write(io, wal->lock_fd, text, strlen(text), 0) != 0)
+        (void)io->ftruncate(io->ctx, wal->lock_fd, 0);
+out:
+    free(path);
+    return status;
+}
+
+static int
+note_segment(void *arg, const char *name)
+{
+    (void)arg;
+    return segment_number_of(name) != 0 ? 1 : 0;
+}
+
+/* A directory without meta: a new one, unless there is a log in it. */
+static enum brd_status
+make_identity(struct brd_wal *wal, struct brd_wal_error *error)
+{
+    const struct brd_io *io = wal->io;
+    char path[4096];
+    int result;
+
+    snprintf(path, sizeof(path), "%s/wal", wal->dir);
+    result = io->list(io->ctx, path, note_segment, NULL);
+    snprintf(path, sizeof(path), "%s/meta", wal->dir);
+    if (result > 0)
+        return error_set(error, BRD_CORRUPT, path, 0, "%s is missing, but there are segments",
+                         path);
+    if (result < 0 && result != -ENOENT)
+        return error_io(error, result, "list the segments beside", path);
+    if (wal->read_only)
+        return error_set(error, BRD_NOT_FOUND, wal->dir, 0, "there is no log in %s", wal->dir);
+    wal->found = (struct meta){ 0 };
+    brd_random_fill(wal->found.slot.uuid, sizeof(wal->found.slot.uuid));
+    wal->found.slot.uuid[6] = (uint8_t)((wal->found.slot.uuid[6] & 0x0f) | 0x40); /* version 4 */
+    wal->found.slot.uuid[8] = (uint8_t)((wal->found.slot.uuid[8] & 0x3f) | 0x80);
+    result = meta_create(io, wal->dir, &wal->found);
+    return result == 0 ? BRD_OK : error_io(error, result, "create", path);
+}
+
+static enum brd_status
+make_directories(struct brd_wal *wal, struct brd_wal_error *error)
+{
+    char *path = NULL;
+    int result = brd_file_make_dir(wal->io, wal->dir);
+
+    if (result != 0)
+        return error_io(error, result, "make the directory", wal->dir);
+    if (asprintf(&path, "%s/wal", wal->dir) < 0)
+        return error_set(error, BRD_OUT_OF_MEMORY, wal->dir, 0, "out of memory");
+    result = brd_file_make_dir(wal->io, path);
+    free(path);
+    return result == 0 ? BRD_OK : error_io(error, result, "make directories in", wal->dir);
+}
+
+static enum brd_status
+open_files(struct brd_wal *wal, struct brd_wal_error *error)
+{
+    enum brd_status status = BRD_OK;
+
+    if (!wal->read_only)
+        status = make_directories(wal, error);
+    if (status == BRD_OK && !wal->read_only)
+        status = lock_directory(wal, error);
+    if (status == BRD_OK) {
+        status = meta_load(wal->io, wal->dir, &wal->found, error);
+        if (status == BRD_NOT_FOUND)
+            status = make_identity(wal, error);
+    }
+    if (status != BRD_OK)
+        return status;
+    if (wal->found.doubtful && !wal->read_only)
+        brd_diag_warning("one of the two slots of %s/meta is damaged; using the other", wal->dir);
+    return map_load(wal->io, wal->dir, &wal->found.slot, &wal->map, error);
+}
+
+static uint64_t
+or_default(uint64_t value, uint64_t fallback)
+{
+    return value != 0 ? value : fallback;
+}
+
+static void
+init_commit(struct brd_wal *wal, const struct brd_wal_options *options)
+{
+    struct commit *commit = &wal->commit;
+
+    commit->io = wal->io;
+    commit->dir = wal->dir;
+    commit->clock = options->clock;
+    commit->sequencer = options->sequencer;
+    commit->queue = &wal->queue;
+    commit->segment_bytes = or_default(options->segment_bytes, SEGMENT_BYTES_DEFAULT);
+    if (commit->segment_bytes < SEGMENT_BYTES_MIN)
+        commit->segment_bytes = SEGMENT_BYTES_MIN;
+    commit->sync_interval_ns = or_default(options->sync_interval_ns, SYNC_INTERVAL_DEFAULT);
+    commit->on_progress = options->on_progress;
+    commit->arg = options->arg;
+    commit->sealed_tail = &commit->sealed;
+    commit->meta_fd = -1;
+    brd_mutex_init(&commit->lock, BRD_RANK_WAL_STATE);
+    brd_cond_init(&commit->sync_wake);
+    brd_cond_init(&commit->files_wake);
+}
+
+enum brd_status
+brd_wal_open(const struct brd_wal_options *options, struct brd_wal **out_wal,
+             struct brd_wal_error *out_error)
+{
+    struct brd_wal *wal = calloc(1, sizeof(*wal));
+    uint64_t group_bytes_max = or_default(options->group_bytes_max, GROUP_BYTES_DEFAULT);
+    enum brd_status status = BRD_OUT_OF_MEMORY;
+
+    if (wal == NULL)
+        return error_set(out_error, status, options->dir, 0, "out of memory");
+    wal->magic = WAL_MAGIC;
+    wal->io = options->io != NULL ? options->io : brd_io_real();
+    wal->read_only = options->read_only;
+    wal->lock_fd = -1;
+    brd_mutex_init(&wal->reset_lock, BRD_RANK_WAL_STATE);
+    init_commit(wal, options);
+    wal->dir = strdup(options->dir);
+    wal->commit.dir = wal->dir;
+    if (group_bytes_max > BRD_WAL_RECORD_MAX)
+        group_bytes_max = BRD_WAL_RECORD_MAX;
+    if (wal->dir != NULL && !wal->read_only) {
+        status =
+            queue_init(&wal->queue, options->sequencer, options->clock,
+                       or_default(options->queue_bytes_max, QUEUE_BYTES_DEFAULT), group_bytes_max);
+        wal->queue_ready = status == BRD_OK;
+    } else if (wal->dir != NULL) {
+        status = BRD_OK;
+    }
+    if (status != BRD_OK)
+        error_set(out_error, status, options->dir, 0, "out of memory");
+    else
+        status = open_files(wal, out_error);
+    if (status != BRD_OK) {
+        brd_wal_close(&wal);
+        return status;
+    }
+    *out_wal = wal;
+    return BRD_OK;
+}
+
+/* ---- Replay ---- */
+
+struct replay {
+    brd_wal_replay_fn fn;
+    void *arg;
+    uint64_t done;
+    uint64_t total;
+};
+
+static void
+replay_progress(void *arg, uint64_t done, uint64_t total)
+{
+    struct replay *replay = arg;
+
+    replay->done = done;
+    replay->total = total;
+}
+
+static enum brd_status
+replay_record(void *arg, const struct brd_wal_group_view *group, uint64_t version,
+              struct brd_bytes payload)
+{
+    struct replay *replay = arg;
+
+    (void)group;
+    return replay->fn(replay->arg, version, payload, replay->done, replay->total);
+}
+
+static enum brd_status
+walk(struct brd_wal *wal, const struct brd_wal_visitor *visitor, struct replay *replay,
+     struct brd_wal_report *out_report, struct brd_wal_error *out_error)
+{
+    enum brd_status status;
+
+    BRD_CHECK(wal->magic == WAL_MAGIC && !wal->started);
+    status =
+        log_walk(wal->io, &wal->found.slot, &wal->map, visitor,
+                 replay != NULL ? replay_progress : NULL, replay, &wal->end, out_report, out_error);
+    wal->replayed = status == BRD_OK;
+    return status;
+}
+
+enum brd_status
+brd_wal_replay(struct brd_wal *wal, brd_wal_replay_fn fn, void *arg,
+               struct brd_wal_report *out_report, struct brd_wal_error *out_error)
+{
+    struct replay replay = { .fn = fn, .arg = arg };
+    struct brd_wal_visitor visitor = { .arg = &replay,
+                                       .record = fn != NULL ? replay_record : NULL };
+
+    return walk(wal, &visitor, &replay, out_report, out_error);
+}
+
+enum brd_status
+brd_wal_visit(struct brd_wal *wal, const struct brd_wal_visitor *visitor,
+              struct brd_wal_report *out_report, struct brd_wal_error *out_error)
+{
+    return walk(wal, visitor, NULL, out_report, out_error);
+}
+
+/* ---- Start ---- */
+
+static int
+sync_names(struct brd_wal *wal)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/wal", wal->dir);
+    return brd_file_sync_dir(wal->io, path);
+}
+
+/* Write a stretch of a file again, with the bytes that it has. */
+static int
+rewrite(const struct brd_io *io, int fd, uint64_t from, uint64_t to, uint8_t *buffer)
+{
+    size_t size = 1;
+    int result = 0;
+
+    for (; result == 0 && size > 0 && from < to; from += size) {
+        size_t step = to - from < REWRITE_STEP ? (size_t)(to - from) : REWRITE_STEP;
+
+        result = brd_file_read(io, fd, buffer, step, from, &size);
+        if (result == 0)
+            result = brd_file_write(io, fd, buffer, size, from);
+    }
+    return result;
+}
+
+/* Make a segment durable up to end_lsn; what lies before end.synced_lsn is. */
+static int
+sync_segment(struct brd_wal *wal, const struct log_segment *segment, uint64_t end_lsn,
+             uint8_t *buffer)
+{
+    const struct brd_io *io = wal->io;
+    uint64_t start_lsn = segment->header.start_lsn;
+    uint64_t known_lsn = wal->end.synced_lsn > start_lsn ? wal->end.synced_lsn : start_lsn;
+    bool header_too = segment->number > wal->found.slot.newest_segment;
+    uint64_t from = header_too ? 0 : SEGMENT_HEADER_BYTES + (known_lsn - start_lsn);
+    int fd = io->open(io->ctx, segment->path, O_RDWR);
+    int result = fd < 0 ? fd : 0;
+
+    if (result == 0)
+        result = rewrite(io, fd, from, SEGMENT_HEADER_BYTES + (end_lsn - start_lsn), buffer);
+    if (result == 0)
+        result = io->fdatasync(io->ctx, fd);
+    brd_file_close(io, &fd);
+    return result;
+}
+
+/* Step 1. */
+static enum brd_status
+sync_kept(struct brd_wal *wal, struct brd_wal_error *error)
+{
+    uint8_t *buffer = malloc(REWRITE_STEP);
+    enum brd_status status = BRD_OK;
+    size_t i;
+
+    if (buffer == NULL)
+        return error_set(error, BRD_OUT_OF_MEMORY, wal->dir, 0, "out of memory");
+    for (i = 0; status == BRD_OK && i < wal->end.kept; i++) {
+        const struct log_segment *segment = &wal->map.segments[i];
+        uint64_t end_lsn = i + 1 < wal->end.kept ? segment[1].header.start_lsn : wal->end.lsn;
+        int result;
+
+        if (end_lsn <= wal->end.synced_lsn && segment->number <= wal->found.slot.newest_segment)
+            continue;
+        result = sync_segment(wal, segment, end_lsn, buffer);
+        if (result < 0)
+            status = error_io(error, result, "sync", segment->path);
+    }
+    free(buffer);
+    return status;
+}
+
+/* Step 2. */
+static enum brd_status
+drop_rest(struct brd_wal *wal, struct brd_wal_error *error)
+{
+    size_t i;
+
+    for (i = wal->map.count; i > wal->end.kept; i--) {
+        const char *path = wal->map.segments[i - 1].path;
+        int result = wal->io->unlink(wal->io->ctx, path);
+
+        CRASH_POINT("segment_dropped");
+        if (result == 0 || result == -ENOENT)
+            result = sync_names(wal);
+        if (result < 0)
+            return error_io(error, result, "remove", path);
+    }
+    return BRD_OK;
+}
+
+/* No version at or below it may be issued. */
+static uint64_t
+version_floor(const struct brd_wal *wal)
+{
+    const struct meta_slot *slot = &wal->found.slot;
+    bool clean = (slot->flags & META_CLEAN) != 0 && !wal->found.doubtful;
+    uint64_t floor = clean ? slot->last_version : slot->ceiling;
+
+    return floor > wal->end.last_version ? floor : wal->end.last_version;
+}
+
+static enum brd_status
+store_meta(struct brd_wal *wal, struct brd_wal_error *error)
+{
+    struct commit *commit = &wal->commit;
+    int result = meta_store(wal->io, commit->meta_fd, &commit->meta);
+
+    return result == 0 ? BRD_OK : error_io(error, result, "update meta in", wal->dir);
+}
+
+/* Step 3. */
+static enum brd_status
+begin_epoch(struct brd_wal *wal, struct brd_wal_error *error)
+{
+    struct commit *commit = &wal->commit;
+    struct meta_slot *slot = &commit->meta.slot;
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/meta", wal->dir);
+    commit->meta_fd = wal->io->open(wal->io->ctx, path, O_RDWR);
+    if (commit->meta_fd < 0)
+        return error_io(error, commit->meta_fd, "open", path);
+    brd_sequencer_raise(commit->sequencer, version_floor(wal));
+    commit->meta = wal->found;
+    if (slot->epoch < wal->end.epoch)
+        slot->epoch = wal->end.epoch; /* meta may be the older slot */
+    slot->epoch++;
+    slot->flags &= ~META_CLEAN;
+    slot->ceiling = commit_ceiling(commit);
+    slot->synced_lsn = wal->end.lsn;
+    slot->last_version = wal->end.last_version;
+    commit_note_time(commit);
+    commit->epoch = slot->epoch;
+    return store_meta(wal, error);
+}
+
+/* Step 4. */
+static enum brd_status
+begin_segment(struct brd_wal *wal, struct brd_wal_error *error)
+{
+    struct commit *commit = &wal->commit;
+    const struct log_segment *last =
+        wal->end.kept > 0 ? &wal->map.segments[wal->end.kept - 1] : NULL;
+    uint64_t bytes =
+        commit->segment_bytes < FIRST_SEGMENT_BYTES ? commit->segment_bytes : FIRST_SEGMENT_BYTES;
+    struct segment_header header = {
+        .start_lsn = wal->end.lsn,
+        .synced_lsn = wal->end.lsn,
+        .base_version = wal->end.last_version,
+        .epoch = commit->epoch,
+        .created_ns = brd_clock_now_ns(commit->clock),
+    };
+    struct segment *segment = NULL;
+    int result;
+
+    memcpy(header.uuid, commit->meta.slot.uuid, sizeof(header.uuid));
+    brd_random_fill(header.salt, sizeof(header.salt));
+    if (last != NULL) {
+        header.previous = last->number;
+        memcpy(header.previous_salt, last->header.salt, sizeof(header.previous_salt));
+    }
+    result = segment_prepare(wal->io, wal->dir, last != NULL ? last->number + 1 : 1, bytes, bytes,
+                             NULL, &segment);
+    if (result != 0)
+        return error_io(error, result, "make a segment in", wal->dir);
+    result = segment_begin(wal->io, segment, &header);
+    if (result == 0)
+        result = wal->io->fdatasync(wal->io->ctx, segment->fd);
+    CRASH_POINT("first_segment_begun");
+    if (result != 0) {
+        error_io(error, result, "write to", segment->path);
+        segment_close(wal->io, &segment);
+        return brd_file_status(result);
+    }
+    commit->current = segment;
+    commit->next_number = segment->header.number + 1;
+    commit->meta.slot.newest_segment = segment->header.number;
+    if (commit->meta.slot.first_segment == 0)
+        commit->meta.slot.first_segment = segment->header.number;
+    return store_meta(wal, error);
+}
+
+/* Step 5. Failing is no failure: the space is only not given back. */
+static void
+cut_last(struct brd_wal *wal)
+{
+    const struct brd_io *io = wal->io;
+    const struct log_segment *last;
+    int fd;
+
+    if (wal->end.kept == 0)
+        return;
+    last = &wal->map.segments[wal->end.kept - 1];
+    if (last->file_bytes <= wal->end.end_offset)
+        return;
+    fd = io->open(io->ctx, last->path, O_RDWR);
+    if (fd >= 0)
+        (void)io->ftruncate(io->ctx, fd, wal->end.end_offset);
+    brd_file_close(io, &fd);
+}
+
+static void
+publish_replayed(struct brd_wal *wal)
+{
+    struct commit *commit = &wal->commit;
+    uint64_t version = wal->end.last_version;
+    uint64_t lsn = wal->end.lsn;
+    size_t i;
+
+    wal->queue.base_version = version;
+    atomic_store_explicit(&wal->queue.last_version, version, memory_order_release);
+    atomic_store_explicit(&commit->written_version, version, memory_order_release);
+    atomic_store_explicit(&commit->written_lsn, lsn, memory_order_release);
+    atomic_store_explicit(&commit->synced_version, version, memory_order_release);
+    atomic_store_explicit(&commit->synced_lsn, lsn, memory_order_release);
+    atomic_store_explicit(&commit->segments, wal->end.kept + 1, memory_order_relaxed);
+    for (i = 0; i < wal->end.kept; i++)
+        atomic_fetch_add_explicit(&commit->segment_bytes_total,
+                                  i + 1 < wal->end.kept ? wal->map.segments[i].file_bytes
+                                                        : wal->end.end_offset,
+                                  memory_order_relaxed);
+    atomic_fetch_add_explicit(&commit->segment_bytes_total, commit->current->room,
+                              memory_order_relaxed);
+}
+
+enum brd_status
+brd_wal_start(struct brd_wal *wal, struct brd_wal_error *out_error)
+{
+    struct commit *commit = &wal->commit;
+    enum brd_status status;
+
+    BRD_CHECK(wal->magic == WAL_MAGIC && wal->replayed && !wal->started && !wal->read_only);
+    status = sync_kept(wal, out_error);
+    CRASH_POINT("start_synced");
+    if (status == BRD_OK)
+        status = drop_rest(wal, out_error);
+    CRASH_POINT("start_dropped");
+    if (status == BRD_OK)
+        status = begin_epoch(wal, out_error);
+    CRASH_POINT("start_epoch");
+    if (status == BRD_OK)
+        status = begin_segment(wal, out_error);
+    CRASH_POINT("start_segment");
+    if (status != BRD_OK)
+        return status;
+    cut_last(wal);
+    brd_sequencer_set_ceiling(commit->sequencer, commit->meta.slot.ceiling);
+    publish_replayed(wal);
+    status = commit_start(commit);
+    if (status != BRD_OK)
+        return error_set(out_error, status, wal->dir, 0, "cannot start the threads of the log");
+    wal->started = true;
+    return BRD_OK;
+}
+
+/* ---- Stop ---- */
+
+/* All is synced and the threads are gone: say so. */
+static int
+record_stop(struct brd_wal *wal)
+{
+    const struct brd_io *io = wal->io;
+    struct commit *commit = &wal->commit;
+    struct segment *segment = commit->current;
+    int result;
+
+    if (commit->next != NULL)
+        (void)io->unlink(io->ctx, commit->next->path);
+    result = io->ftruncate(io->ctx, segment->fd, segment->end);
+    if (result == 0)
+        result = io->fdatasync(io->ctx, segment->fd);
+    CRASH_POINT("stop_cut");
+    if (result != 0)
+        return result;
+    commit->meta.slot.flags |= META_CLEAN;
+    commit->meta.slot.synced_lsn = atomic_load_explicit(&commit->synced_lsn, memory_order_acquire);
+    commit->meta.slot.last_version = brd_sequencer_last(commit->sequencer);
+    commit_note_time(commit);
+    return meta_store(io, commit->meta_fd, &commit->meta);
+}
+
+enum brd_status
+brd_wal_stop(struct brd_wal *wal)
+{
+    struct commit *commit = &wal->commit;
+    int result;
+
+    BRD_CHECK(wal->magic == WAL_MAGIC && wal->started);
+    if (!wal->stopped) {
+        commit_stop(commit);
+        if (!brd_wal_poisoned(wal)) {
+            result = record_stop(wal);
+            if (result != 0)
+                commit_poison(commit, "finish the log in", wal->dir, result);
+        }
+        wal->stopped = true;
+    }
+    return brd_wal_poisoned(wal) ? BRD_IO_ERROR : BRD_OK;
+}
+
+void
+brd_wal_close(struct brd_wal **wal_at)
+{
+    struct brd_wal *wal = *wal_at;
+    struct commit *commit;
+    enum brd_status ignored = BRD_OK;
+
+    if (wal == NULL)
+        return;
+    BRD_CHECK(wal->magic == WAL_MAGIC);
+    if (wal->started && !wal->stopped)
+        ignored = brd_wal_stop(wal);
+    (void)ignored;
+    commit = &wal->commit;
+    while (commit->sealed != NULL) {
+        struct segment *next = commit->sealed->next;
+
+        segment_close(wal->io, &commit->sealed);
+        commit->sealed = next;
+    }
+    segment_close(wal->io, &commit->current);
+    segment_close(wal->io, &commit->next);
+    brd_file_close(wal->io, &commit->meta_fd);
+    if (wal->queue_ready)
+        queue_fini(&wal->queue);
+    map_fini(&wal->map);
+    brd_file_close(wal->io, &wal->lock_fd); /* last: the directory is free now */
+    brd_cond_fini(&commit->files_wake);
+    brd_cond_fini(&commit->sync_wake);
+    brd_mutex_fini(&commit->lock);
+    brd_mutex_fini(&wal->reset_lock);
+    free(wal->dir);
+    wal->magic = 0;
+    free(wal);
+    *wal_at = NULL;
+}
+
+/* ---- Appending ---- */
+
+enum brd_status
+brd_wal_reserve(struct brd_wal *wal, uint64_t bytes)
+{
+    return queue_reserve(&wal->queue, bytes);
+}
+
+void
+brd_wal_unreserve(struct brd_wal *wal, uint64_t bytes)
+{
+    queue_unreserve(&wal->queue, bytes);
+}
+
+uint64_t
+brd_wal_append(struct brd_wal *wal, uint64_t reserved, uint64_t now_ns,
+               const struct brd_wal_payload *payload, bool sync)
+{
+    return queue_append(&wal->queue, reserved, now_ns, payload, sync);
+}
+
+void
+brd_wal_kick(struct brd_wal *wal)
+{
+    queue_kick(&wal->queue);
+}
+
+void
+brd_wal_want_sync(struct brd_wal *wal, uint64_t version)
+{
+    uint64_t last = brd_wal_last_version(wal);
+
+    commit_want_sync(&wal->commit, version < last ? version : last);
+    queue_kick(&wal->queue);
+}
+
+/* ---- Positions ---- */
+
+uint64_t
+brd_wal_committed(const struct brd_wal *wal, enum brd_durability class_)
+{
+    const struct commit *commit = &wal->commit;
+    uint64_t written = atomic_load_explicit(&commit->written_version, memory_order_acquire);
+    uint64_t synced;
+    uint64_t fresh_ns;
+
+    switch (class_) {
+    case BRD_DURABILITY_NONE:
+        return UINT64_MAX;
+    case BRD_DURABILITY_ASYNC:
+        return brd_wal_poisoned(wal) ? written : brd_wal_last_version(wal);
+    case BRD_DURABILITY_DEFAULT:
+    case BRD_DURABILITY_NORMAL:
+        break;
+    case BRD_DURABILITY_FULL:
+        return atomic_load_explicit(&commit->synced_version, memory_order_acquire);
+    }
+    fresh_ns = atomic_load_explicit(&commit->fresh_ns, memory_order_relaxed);
+    synced = atomic_load_explicit(&commit->synced_version, memory_order_acquire);
+    if (synced >= written)
+        return written;
+    if (atomic_load_explicit(&commit->sync_failed, memory_order_acquire))
+        return synced;
+    return brd_clock_mono_ns(commit->clock) - fresh_ns < 2 * commit->sync_interval_ns ? written
+                                                                                      : synced;
+}
+
+bool
+brd_wal_poisoned(const struct brd_wal *wal)
+{
+    return atomic_load_explicit(&wal->commit.poisoned, memory_order_acquire);
+}
+
+uint64_t
+brd_wal_last_version(const struct brd_wal *wal)
+{
+    return atomic_load_explicit(&wal->queue.last_version, memory_order_acquire);
+}
+
+uint32_t
+brd_wal_epoch(const struct brd_wal *wal)
+{
+    return wal->started ? wal->commit.epoch : wal->found.slot.epoch;
+}
+
+uint64_t
+brd_wal_time_ns(const struct brd_wal *wal)
+{
+    return wal->found.slot.time_ns;
+}
+
+void
+brd_wal_note_time(struct brd_wal *wal, uint64_t time_ns)
+{
+    atomic_store_explicit(&wal->commit.used_ns, time_ns, memory_order_relaxed);
+}
+
+struct brd_bytes
+brd_wal_uuid(const struct brd_wal *wal)
+{
+    return brd_bytes(wal->found.slot.uuid, sizeof(wal->found.slot.uuid));
+}
+
+uint64_t
+brd_wal_heartbeat(const struct brd_wal *wal)
+{
+    return atomic_load_explicit(&wal->commit.heartbeat, memory_order_relaxed);
+}
+
+void
+brd_wal_get_identity(const struct brd_wal *wal, struct brd_wal_identity *out_identity)
+{
+    const struct meta_slot *slot = &wal->found.slot;
+
+    *out_identity = (struct brd_wal_identity){
+        .epoch = slot->epoch,
+        .generation = slot->generation,
+        .ceiling = slot->ceiling,
+        .first_segment = slot->first_segment,
+        .newest_segment = slot->newest_segment,
+        .synced_lsn = slot->synced_lsn,
+        .last_version = slot->last_version,
+        .clean = (slot->flags & META_CLEAN) != 0,
+    };
+    memcpy(out_identity->uuid, slot->uuid, sizeof(slot->uuid));
+}
+
+/* ---- Statistics ---- */
+
+#define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
+
+/* What brd_wal_reset_stats sets to zero. */
+static void
+read_counters(const struct brd_wal *wal, struct brd_wal_stats *stats)
+{
+    const struct commit *commit = &wal->commit;
+
+    stats->records = brd_counter_get(&commit->counters.records);
+    stats->bytes = brd_counter_get(&commit->counters.bytes);
+    stats->groups = brd_counter_get(&commit->counters.groups);
+    stats->syncs = brd_counter_get(&commit->counters.syncs);
+    stats->sync_errors = LOAD(commit->sync_errors);
+    stats->write_errors = LOAD(commit->write_errors);
+    stats->queue_waits = LOAD(wal->queue.refusals);
+}
+
+void
+brd_wal_get_stats(const struct brd_wal *wal, struct brd_wal_stats *out_stats)
+{
+    const struct commit *commit = &wal->commit;
+    struct brd_mutex *reset_lock = (struct brd_mutex *)(uintptr_t)&wal->reset_lock;
+    struct brd_wal_stats stats = { 0 };
+    struct brd_wal_stats base;
+    uint64_t done = brd_counter_get(&wal->queue.records_done);
+
+    brd_mutex_lock(reset_lock);
+    base = wal->baseline;
+    brd_mutex_unlock(reset_lock);
+    read_counters(wal, &stats);
+    stats.records -= base.records;
+    stats.bytes -= base.bytes;
+    stats.groups -= base.groups;
+    stats.syncs -= base.syncs;
+    stats.sync_errors -= base.sync_errors;
+    stats.write_errors -= base.write_errors;
+    stats.queue_waits -= base.queue_waits;
+    stats.queue_bytes = LOAD(wal->queue.claimed);
+    stats.queue_records = brd_counter_get(&wal->queue.records_queued) - done;
+    stats.segments = LOAD(commit->segments);
+    stats.segment_bytes_total = LOAD(commit->segment_bytes_total);
+    stats.synced_version = LOAD(commit->synced_version);
+    stats.written_version = LOAD(commit->written_version);
+    stats.last_version = brd_wal_last_version(wal);
+    stats.sync_last_us = brd_counter_get(&commit->counters.sync_last_us);
+    stats.sync_max_us = brd_counter_get(&commit->counters.sync_max_us);
+    if (stats.synced_version < stats.written_version)
+        stats.sync_age_ms =
+            (brd_clock_mono_ns(commit->clock) - LOAD(commit->fresh_ns)) / BRD_NS_PER_MS;
+    stats.epoch = brd_wal_epoch(wal);
+    stats.poisoned = brd_wal_poisoned(wal);
+    *out_stats = stats;
+}
+
+void
+brd_wal_reset_stats(struct brd_wal *wal)
+{
+    struct brd_wal_stats now = { 0 };
+
+    read_counters(wal, &now);
+    brd_mutex_lock(&wal->reset_lock);
+    wal->baseline = now;
+    brd_mutex_unlock(&wal->reset_lock);
+    /* The largest of what comes; a sync that ends right now may be missed. */
+    atomic_store_explicit(&wal->commit.counters.sync_max_us, 0, memory_order_relaxed);
+}

@@ -1,0 +1,242 @@
+/* The write-ahead log: an append-only sequence of opaque payloads, each with a
+ * version, committed in groups by one thread and synced by another.
+ *
+ * The log owns the data directory: its lock, `meta` (identity, epoch, ceiling
+ * of issued versions) and `wal/` (segments). It knows nothing of keys.
+ *
+ * Positions are versions: payloads lie in the log in the order of their
+ * versions, so "written up to V" and "synced up to V" say everything.
+ *
+ * Life: open (lock, read meta and segment headers), replay once, start (new
+ * epoch, new segment, threads), append from any thread, stop (drain and sync),
+ * close. A log that was opened can be closed at any stage. */
+#ifndef BRD_WAL_WAL_H
+#define BRD_WAL_WAL_H
+
+#include "base/blob.h"
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/durability.h"
+#include "base/file.h"
+#include "base/sequencer.h"
+#include "base/status.h"
+
+struct brd_wal;
+
+struct brd_wal_options {
+    const char *dir;                 /* the data directory; made if absent; borrowed until close */
+    const struct brd_io *io;         /* disk calls; NULL: the real ones */
+    struct brd_clock *clock;         /* borrowed until close */
+    struct brd_sequencer *sequencer; /* borrowed until close; start() raises it */
+    uint64_t segment_bytes;          /* size of a new segment file; 0: 64 MiB */
+    uint64_t queue_bytes_max;        /* records waiting for the writer; 0: 64 MiB */
+    uint64_t group_bytes_max;        /* a group is closed at this size; 0: 1 MiB */
+    uint64_t sync_interval_ns;       /* written data is synced within this; 0: 1 s */
+    bool read_only;                  /* tools: no lock, no change to any file; no start() */
+
+    /* Called from the log's own threads with no lock held, whenever written or
+     * synced have moved, queue space came free for somebody who was refused, or
+     * the log was poisoned. Must not block. May be NULL. */
+    void (*on_progress)(void *arg);
+    void *arg;
+};
+
+/* What went wrong, for a person: a sentence, and where. */
+struct brd_wal_error {
+    char text[512];
+    char path[512];
+    uint64_t offset; /* bytes into path, where that has a meaning */
+};
+
+/* What replay met. */
+struct brd_wal_report {
+    uint64_t records;
+    uint64_t bytes;         /* of valid groups */
+    uint64_t first_version; /* 0: none */
+    uint64_t last_version;
+    uint32_t segments;
+    bool torn; /* the log ended in a group that was never whole */
+    char torn_path[512];
+    uint64_t torn_offset;
+    uint64_t torn_bytes; /* dropped behind torn_offset, zeros not counted */
+};
+
+struct brd_wal_stats {
+    uint64_t records, bytes, groups, syncs, sync_errors, write_errors;
+    uint64_t queue_bytes, queue_records, queue_waits; /* waits: reservations refused */
+    uint64_t segments, segment_bytes_total;
+    uint64_t written_version, synced_version, last_version; /* last: newest queued */
+    uint64_t sync_last_us, sync_max_us;
+    uint64_t sync_age_ms; /* since the last finished sync; 0: nothing unsynced */
+    uint32_t epoch;
+    bool poisoned;
+};
+
+/* Open the log of a data directory, or make a new one.
+ *
+ * out_error    filled on failure.
+ * Returns      BRD_OK; BRD_BUSY (another daemon holds the directory); BRD_CORRUPT
+ *              (damage: error names file and offset; nothing was changed);
+ *              BRD_UNSUPPORTED (a newer format); BRD_NOT_FOUND (read_only, and there
+ *              is no log); BRD_IO_ERROR; BRD_DISK_FULL; BRD_OUT_OF_MEMORY.
+ * Threads      one. */
+BRD_MUST_CHECK enum brd_status
+brd_wal_open(const struct brd_wal_options *options, struct brd_wal **out_wal,
+             struct brd_wal_error *out_error);
+
+/* Called for each payload in the order of versions. payload is borrowed for the
+ * call. done and total are bytes of log, for progress. Anything but BRD_OK ends
+ * the replay with that status. */
+typedef enum brd_status (*brd_wal_replay_fn)(void *arg, uint64_t version, struct brd_bytes payload,
+                                             uint64_t done, uint64_t total);
+
+/* Read everything, once, before start. A torn tail is reported, not an error.
+ * Returns BRD_OK, BRD_CORRUPT, BRD_IO_ERROR (EIO while reading is never taken
+ * for the end), BRD_OUT_OF_MEMORY, or what fn returned. */
+BRD_MUST_CHECK enum brd_status
+brd_wal_replay(struct brd_wal *wal, brd_wal_replay_fn fn, void *arg,
+               struct brd_wal_report *out_report, struct brd_wal_error *out_error);
+
+/* Sync what was replayed, raise the epoch, move the ceiling, raise the sequencer
+ * above everything ever issued, begin a new segment, start the threads. After
+ * BRD_OK every replayed version counts as written and synced. */
+BRD_MUST_CHECK enum brd_status brd_wal_start(struct brd_wal *wal, struct brd_wal_error *out_error);
+
+/* Write and sync what is queued, record the orderly stop, end the threads.
+ * Returns BRD_OK, or BRD_IO_ERROR where the log is or becomes poisoned. Nobody
+ * appends any more. */
+BRD_MUST_CHECK enum brd_status brd_wal_stop(struct brd_wal *wal);
+
+/* Release everything; stops first if started (ignoring the result). */
+void brd_wal_close(struct brd_wal **wal);
+
+#define BRD_WAL_RECORD_MAX (UINT64_C(1) << 30) /* bytes of one payload, blob included */
+
+/* Claim queue space for one record before taking a stripe.
+ *
+ * bytes     upper bound of the payload, blobs included.
+ * Returns   BRD_OK; BRD_BUSY: the queue is full, park the connection and try
+ *           again after on_progress (a record larger than the whole queue is
+ *           admitted alone); BRD_READ_ONLY: poisoned; BRD_TOO_LARGE: above
+ *           BRD_WAL_RECORD_MAX; BRD_OUT_OF_MEMORY: only for a record larger
+ *           than the whole queue.
+ * Threads   any; takes a short lock or none. */
+BRD_MUST_CHECK enum brd_status brd_wal_reserve(struct brd_wal *wal, uint64_t bytes);
+
+/* Give a claim back that was not used. */
+void brd_wal_unreserve(struct brd_wal *wal, uint64_t bytes);
+
+/* One payload: head, then the blob if any, then tail. */
+struct brd_wal_payload {
+    struct brd_bytes head; /* copied */
+    struct brd_blob *blob; /* NULL, or referenced by the queue until written */
+    struct brd_bytes tail; /* copied */
+};
+
+/* Take a version and queue the payload as one step, so that log order is
+ * version order. Cannot fail: the space was reserved.
+ *
+ * reserved   what brd_wal_reserve was given; at least the payload's size.
+ * now_ns     the caller's clock reading.
+ * sync       somebody will wait for it to be synced: do not leave it to the
+ *            interval.
+ * Returns    the version. If the log has been poisoned meanwhile the record is
+ *            dropped: its version never becomes written.
+ * Threads    any; callers hold the stripes of the write. */
+BRD_MUST_CHECK uint64_t brd_wal_append(struct brd_wal *wal, uint64_t reserved, uint64_t now_ns,
+                                       const struct brd_wal_payload *payload, bool sync);
+
+/* Wake the writer for what was appended. Once per batch; cheap if it is awake.
+ * Any thread, no stripe held. */
+void brd_wal_kick(struct brd_wal *wal);
+
+/* Ask that everything queued by now is synced soon. Any thread. */
+void brd_wal_want_sync(struct brd_wal *wal, uint64_t version);
+
+/* The newest version V such that every record up to V is acknowledged under the
+ * class: async: queued; normal: written, or synced where the last sync is older
+ * than twice the sync interval; full: synced. The one place that says so.
+ * For normal the answer can fall back to synced while syncs are late or after
+ * one failed. Any thread; no lock. */
+uint64_t brd_wal_committed(const struct brd_wal *wal, enum brd_durability class_);
+
+/* A write or sync failed: nothing will be written any more. Any thread. */
+bool brd_wal_poisoned(const struct brd_wal *wal);
+
+/* Newest version queued (0: none since the start of time). Any thread. */
+uint64_t brd_wal_last_version(const struct brd_wal *wal);
+
+/* Rises by one with every start on this directory. */
+uint32_t brd_wal_epoch(const struct brd_wal *wal);
+
+/* The newest time that the directory held when it was opened, in Unix
+ * ns; a few seconds old after a crash; 0: a new directory. Any thread. */
+uint64_t brd_wal_time_ns(const struct brd_wal *wal);
+
+/* The caller goes by this time (Unix ns), whatever the clock says by now: what
+ * brd_wal_time_ns will give after a restart is not below it, or a few seconds
+ * below it after a crash. One thread at a time. */
+void brd_wal_note_time(struct brd_wal *wal, uint64_t time_ns);
+
+/* The directory's identity, 16 bytes; borrowed until close. */
+struct brd_bytes brd_wal_uuid(const struct brd_wal *wal);
+
+/* Progress of the threads, for the watchdog: a number that changes at least
+ * every second while the log is healthy, whether or not there is work. */
+uint64_t brd_wal_heartbeat(const struct brd_wal *wal);
+
+void brd_wal_get_stats(const struct brd_wal *wal, struct brd_wal_stats *out_stats);
+
+/* Set the counters of the statistics to zero; gauges stay. */
+void brd_wal_reset_stats(struct brd_wal *wal);
+
+/* ---- For offline tools: what the reader behind replay sees ---- */
+
+struct brd_wal_identity {
+    uint8_t uuid[16];
+    uint32_t epoch;
+    uint64_t generation; /* of meta */
+    uint64_t ceiling;
+    uint64_t first_segment, newest_segment;
+    uint64_t synced_lsn, last_version;
+    bool clean; /* the last stop was orderly */
+};
+
+struct brd_wal_segment_view {
+    const char *path;
+    uint64_t number;
+    uint64_t file_bytes;
+    uint64_t start_lsn, synced_lsn, base_version;
+    uint64_t created_ns; /* wall clock */
+    uint32_t epoch;
+};
+
+struct brd_wal_group_view {
+    const struct brd_wal_segment_view *segment;
+    uint64_t offset; /* in the file */
+    uint64_t bytes;
+    uint64_t lsn, synced_lsn;
+    uint64_t base_version, last_version;
+    uint32_t records;
+};
+
+/* Called in the order of the log; each may be NULL. What they get is borrowed
+ * for the call. Anything but BRD_OK ends the visit with that status. */
+struct brd_wal_visitor {
+    void *arg;
+    enum brd_status (*segment)(void *arg, const struct brd_wal_segment_view *segment);
+    enum brd_status (*group)(void *arg, const struct brd_wal_group_view *group);
+    enum brd_status (*record)(void *arg, const struct brd_wal_group_view *group, uint64_t version,
+                              struct brd_bytes payload);
+};
+
+/* As brd_wal_replay, with everything that it knows. Before start; on a log that
+ * is open read_only as often as wanted. */
+BRD_MUST_CHECK enum brd_status
+brd_wal_visit(struct brd_wal *wal, const struct brd_wal_visitor *visitor,
+              struct brd_wal_report *out_report, struct brd_wal_error *out_error);
+
+/* What meta said when the log was opened. */
+void brd_wal_get_identity(const struct brd_wal *wal, struct brd_wal_identity *out_identity);
+
+#endif

@@ -1,0 +1,88 @@
+"""kill -9 in the middle of a load, again and again on the same data: nothing that was
+acknowledged under `normal` or `full`, and nothing that another client was shown, is missing.
+
+KILLS=2000 for a long run.
+"""
+import pathlib
+import random
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from rig import (CrashResults, Daemon, Helper, SEED, address_of, folder_of_its_own,  # noqa: E402
+                 number, numbers_of, seconds_since, verify_log)
+
+KILLS = number("KILLS", 26)
+RECOVERY_KILLS = number("RECOVERY_KILLS", 20)
+
+
+def start(data_dir, durability, **more):
+    return Daemon("--durability", durability, "--workers", "2", "--wal-segment-size", "2mb",
+                  data_dir=data_dir, **more)
+
+
+def one_kill(load, data_dir, durability, dice):
+    """Returns how many requests were answered."""
+    clears = dice.random() < 0.2
+    with start(data_dir, durability) as daemon:
+        plan = {"conns": 1 if clears else dice.randint(1, 6), "depth": dice.choice((1, 8, 64, 200)),
+                "mix": dice.randint(0, 1), "clears": int(clears), "readers": dice.randint(0, 2),
+                "at": dice.randint(1, 6000), "kill": daemon.pid}
+        words = " ".join(f"{name}={value}" for name, value in plan.items())
+        said = load.ask(f"run {address_of(daemon)} class={durability} {words}")
+        daemon.wait()
+    with start(data_dir, durability) as daemon:
+        load.ask(f"verify {address_of(daemon)} rule=kill class={durability}")
+        if dice.random() < 0.3:
+            assert daemon.stop() == 0, "an orderly stop\n" + daemon.tail()
+    return numbers_of(said)["answered"]
+
+
+def kills(durability, count):
+    dice = random.Random(f"{SEED}/{durability}")
+    start_s = time.monotonic()
+    answered = 0
+    with folder_of_its_own() as data_dir, Helper("crash_load") as load:
+        for _ in range(count):
+            answered += one_kill(load, data_dir, durability, dice)
+        verify_log(data_dir)
+    print(f"{durability}: {count} kills, {answered} requests, {seconds_since(start_s)}")
+
+
+def kills_during_recovery():
+    """Killed before it is ready, at moments all over the recovery, then left in peace: the
+    state is the same, and each start issues versions above all before (or verify would tell)."""
+    dice = random.Random(f"{SEED}/recovery")
+    with folder_of_its_own() as data_dir, Helper("crash_load") as load:
+        with start(data_dir, "normal") as daemon:
+            load.ask(f"run {address_of(daemon)} conns=4 depth=100 at=40000 kill={daemon.pid}")
+            daemon.wait()
+        began = time.monotonic()
+        with start(data_dir, "normal"):
+            recovery_s = time.monotonic() - began
+        cut_short = 0
+        for _ in range(RECOVERY_KILLS):
+            with start(data_dir, "normal", wait=False) as daemon:
+                # Waits for the ready line, and kills whether it came or not.
+                try:
+                    daemon.wait_ready(dice.random() * recovery_s)
+                except RuntimeError:
+                    cut_short += 1
+                daemon.kill()
+        with start(data_dir, "normal") as daemon:
+            load.ask(f"verify {address_of(daemon)} rule=kill class=normal")
+        verify_log(data_dir)
+    print(f"recovery of {recovery_s:.2f} s: {cut_short} of {RECOVERY_KILLS} kills were in it")
+    assert cut_short > RECOVERY_KILLS // 4, "the kills missed the recovery"
+
+
+def main():
+    results = CrashResults()
+    results.run("nothing_acknowledged_under_normal_is_missing", kills, "normal", (KILLS + 1) // 2)
+    results.run("nothing_acknowledged_under_full_is_missing", kills, "full", KILLS // 2)
+    results.run("a_recovery_that_is_killed_is_done_again", kills_during_recovery)
+    return results.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Power cuts: the file system under the daemon stops without writing anything more, the daemon
+is killed, the disk comes back with what was synced.
+
+Under `full` nothing acknowledged before the cut began is missing, and nothing that another
+client was shown; under `normal` what is there is a prefix of what was accepted, and what was
+acknowledged longer ago than the stated bound is in it. A build that acknowledges early is
+caught, or else this test proves nothing.
+
+CUTS=500 for a long run.
+"""
+import pathlib
+import random
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from rig import (CrashResults, Daemon, Disk, Helper, SEED, address_of, build_broken,  # noqa: E402
+                 number, numbers_of, preload, seconds_since, verify_log, why_no_disk)
+
+CUTS = number("CUTS", 20)
+CUTS_ON_ONE = 5  # on the same data; the log only grows
+SYNC_MS = 300
+SLOW_SYNC_MS = 5
+PLAN_BROKEN = "conns=8 depth=1 think_ms=12 at=120"
+DYING_S = 120  # some kernels keep a killed process busy with the dead file system
+BOUND_MS = 2 * SYNC_MS + 500  # stated: twice the interval; and what a slow machine adds
+
+
+def start(data_dir, durability, **more):
+    return Daemon("--durability", durability, "--workers", "2", "--wal-segment-size", "2mb",
+                  "--wal-sync-interval", f"{SYNC_MS}ms", data_dir=data_dir, **more)
+
+
+def plan_of(dice, durability, slow):
+    plan = {"conns": dice.randint(1, 6), "depth": dice.choice((1, 8, 64)),
+            "mix": int(dice.random() < 0.3), "readers": dice.randint(0, 2)}
+    if durability == "normal" and dice.random() < 0.5:
+        # Long enough for the bound to lie behind some, slow enough for the disk.
+        plan.update(conns=2, depth=4, ms=dice.randint(BOUND_MS, 2 * BOUND_MS))
+    else:
+        plan["at"] = dice.randint(1, 200 if slow else 2000)
+    return " ".join(f"{name}={value}" for name, value in plan.items())
+
+
+def one_cut(load, disk, durability, plan, program=None, slow=False):
+    env = preload("slowsync", program, SLOW_SYNC_MS=SLOW_SYNC_MS) if slow else None
+    with start(disk.folder / "data", durability, program=program, env=env) as daemon:
+        load.ask(f"run {address_of(daemon)} {plan} "
+                 f"class={durability} cut={disk.folder} kill={daemon.pid}")
+        daemon.wait(DYING_S)
+    disk.restore()
+    with start(disk.folder / "data", durability, program=program) as daemon:
+        said = load.ask(f"verify {address_of(daemon)} rule=cut class={durability} "
+                        f"bound_ms={BOUND_MS}")
+    return numbers_of(said)
+
+
+def cuts(durability, count):
+    dice = random.Random(f"{SEED}/{durability}")
+    began = time.monotonic()
+    issued = owed = there = 0
+    for first in range(0, count, CUTS_ON_ONE):
+        with Disk() as disk, Helper("crash_load", seed=SEED + first) as load:
+            for _ in range(first, min(count, first + CUTS_ON_ONE)):
+                slow = dice.random() < 0.3
+                found = one_cut(load, disk, durability, plan_of(dice, durability, slow), slow=slow)
+                issued += found["issued"]
+                owed += found["owed"]
+                there += found["there"]
+                verify_log(disk.folder / "data")
+    print(f"{durability}: {count} cuts; of {issued} requests {there} are there, {owed} had to be; "
+          f"{seconds_since(began)}")
+
+
+def is_caught(fault):
+    dice = random.Random(f"{SEED}/{fault}")
+    program = build_broken(fault)
+    for cut in range(1, 31):
+        with Disk() as disk, Helper("crash_load", seed=SEED + cut) as load:
+            try:
+                one_cut(load, disk, "full", PLAN_BROKEN, program,
+                        slow=True)
+            except AssertionError as error:
+                print(f"{fault} caught at cut {cut}: {error}")
+                return
+            except RuntimeError as error:  # it does not even start on what it left
+                print(f"{fault} caught at cut {cut}: {error}")
+                return
+    raise AssertionError(f"{fault}: 30 cuts and not caught")
+
+
+def main():
+    results = CrashResults()
+    reason = why_no_disk()
+    if reason:
+        results.skip(reason)
+        return results.finish()
+    results.run("under_full_nothing_acknowledged_is_missing", cuts, "full", (CUTS + 1) // 2)
+    results.run("under_normal_a_prefix_is_left", cuts, "normal", CUTS // 2)
+    results.run("a_planted_early_ack_is_caught", is_caught, "EARLY_ACK")
+    return results.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

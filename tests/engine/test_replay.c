@@ -1,0 +1,355 @@
+/* Replay equals memory: random histories against an engine with a log, which is
+ * then given up and started again, many times; what the new one holds must be
+ * what the old one held, entry by entry, versions and deadlines included. */
+#include "engine/rig.h"
+
+#include "base/buf.h"
+
+#include <ftw.h>
+#include <unistd.h>
+
+#define KEYS 200
+
+static struct rig rig;
+static char dir[] = "/tmp/brindle-replay-XXXXXX";
+static uint64_t seed;
+
+static uint64_t
+next_random(void)
+{
+    /* splitmix64 (Steele, Lea, Flood 2014) */
+    uint64_t z = (seed += UINT64_C(0x9e3779b97f4a7c15));
+
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+static int
+remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+static void
+setup(void)
+{
+    const char *given = getenv("SEED");
+
+    seed = given != NULL ? strtoull(given, NULL, 10) : (uint64_t)getpid() * 2654435761u;
+    printf("SEED=%llu\n", (unsigned long long)seed);
+    fflush(stdout);
+    memcpy(dir + sizeof(dir) - 7, "XXXXXX", 6);
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    memset(&rig, 0, sizeof(rig));
+    rig.options.data_dir = dir;
+    rig.options.durability = BRD_DURABILITY_NORMAL;
+    rig.options.wal_segment_bytes = 256 << 10;
+}
+
+static void
+teardown(void)
+{
+    rig_fini(&rig);
+    nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* ---- a sorted picture of what an engine holds ---- */
+
+struct picture {
+    struct brd_buf lines; /* struct line */
+    struct brd_buf bytes;
+};
+
+struct line {
+    size_t key_at;
+    size_t key_size;
+    size_t value_size; /* the value lies behind the key */
+    uint64_t version;
+    uint64_t deadline_ms;
+};
+
+static const uint8_t *sorting;
+
+static int
+by_key(const void *va, const void *vb)
+{
+    const struct line *a = va;
+    const struct line *b = vb;
+    size_t common = a->key_size < b->key_size ? a->key_size : b->key_size;
+    int order = memcmp(sorting + a->key_at, sorting + b->key_at, common);
+
+    return order != 0 ? order : (a->key_size > b->key_size) - (a->key_size < b->key_size);
+}
+
+static void
+draw(void *arg, struct brd_bytes key, struct brd_bytes value, uint64_t version,
+     uint64_t deadline_ms)
+{
+    struct picture *picture = arg;
+    struct line line = { picture->bytes.size, key.size, value.size, version, deadline_ms };
+
+    brd_buf_append(&picture->bytes, key.data, key.size);
+    brd_buf_append(&picture->bytes, value.data, value.size);
+    brd_buf_append(&picture->lines, &line, sizeof(line));
+}
+
+static void
+take_picture(struct picture *picture)
+{
+    brd_buf_init(&picture->lines);
+    brd_buf_init(&picture->bytes);
+    brd_engine_walk(rig.engine, draw, picture);
+    ck_assert(!picture->lines.failed && !picture->bytes.failed);
+    sorting = picture->bytes.data;
+    if (picture->lines.size > 0)
+        qsort(picture->lines.data, picture->lines.size / sizeof(struct line), sizeof(struct line),
+              by_key);
+}
+
+static void
+free_picture(struct picture *picture)
+{
+    brd_buf_fini(&picture->lines);
+    brd_buf_fini(&picture->bytes);
+}
+
+static void
+assert_same(const struct picture *a, const struct picture *b)
+{
+    const struct line *la = (const struct line *)(const void *)a->lines.data;
+    const struct line *lb = (const struct line *)(const void *)b->lines.data;
+    size_t i;
+
+    ck_assert_uint_eq(a->lines.size, b->lines.size);
+    for (i = 0; i < a->lines.size / sizeof(struct line); i++) {
+        ck_assert_uint_eq(la[i].key_size, lb[i].key_size);
+        ck_assert_uint_eq(la[i].value_size, lb[i].value_size);
+        ck_assert_uint_eq(la[i].version, lb[i].version);
+        ck_assert_uint_eq(la[i].deadline_ms, lb[i].deadline_ms);
+        ck_assert_mem_eq(a->bytes.data + la[i].key_at, b->bytes.data + lb[i].key_at,
+                         la[i].key_size + la[i].value_size);
+    }
+}
+
+/* ---- histories ---- */
+
+static uint8_t noise[40000];
+
+static struct brd_bytes
+random_key(char *text, size_t room)
+{
+    int n = snprintf(text, room, "key-%llu", (unsigned long long)(next_random() % KEYS));
+
+    return brd_bytes(text, (size_t)n);
+}
+
+static struct brd_bytes
+random_value(void)
+{
+    uint64_t kind = next_random() % 20;
+    size_t size = kind == 0 ? 16000 + next_random() % 20000 : next_random() % 200;
+
+    noise[next_random() % sizeof(noise)] = (uint8_t)next_random();
+    return brd_bytes(noise + next_random() % 1000, size);
+}
+
+static void
+random_step(void)
+{
+    char texts[3][32];
+    struct brd_bytes keys[3];
+    struct brd_key_value items[3];
+    struct brd_request request = { .key = random_key(texts[0], sizeof(texts[0])) };
+    uint64_t kind = next_random() % 100;
+    enum brd_status status;
+    size_t i;
+
+    for (i = 0; i < 3; i++) {
+        keys[i] = random_key(texts[i], sizeof(texts[i]));
+        items[i] = (struct brd_key_value){ keys[i], random_value() };
+    }
+    request.key = keys[0];
+    if (kind < 30) {
+        request.op = BRD_OP_PUT;
+        request.value = random_value();
+        request.ttl_ms = next_random() % 3 == 0 ? 1 + next_random() % 300 : 0;
+        request.keep_ttl = request.ttl_ms == 0 && next_random() % 4 == 0;
+    } else if (kind < 45) {
+        request.op = BRD_OP_APPEND;
+        request.value = random_value();
+        if (request.value.size > 1000)
+            request.value.size /= 4;
+    } else if (kind < 55) {
+        request.op = BRD_OP_INCR;
+        request.delta = (int64_t)(next_random() % 1000) - 500;
+    } else if (kind < 65) {
+        request.op = BRD_OP_EXPIRE;
+        request.ttl_ms = 1 + next_random() % 300;
+    } else if (kind < 70) {
+        request.op = BRD_OP_PERSIST;
+    } else if (kind < 80) {
+        request.op = BRD_OP_DELETE;
+        request.keys = keys;
+        request.count = 1 + next_random() % 3;
+    } else if (kind < 93) {
+        request.op = BRD_OP_PUT_MANY;
+        request.items = items;
+        request.count = 3;
+    } else if (kind < 99) {
+        rig_advance_ms(&rig, next_random() % 50);
+        if (next_random() % 2 == 0)
+            brd_engine_tick(rig.engine);
+        return;
+    } else {
+        request.op = next_random() % 4 == 0 ? BRD_OP_CLEAR : BRD_OP_PURGE;
+    }
+    status = rig_do(&rig, request);
+    ck_assert_msg(status == BRD_OK || status == BRD_NOT_FOUND || status == BRD_NOT_AN_INTEGER ||
+                      status == BRD_TOO_LARGE,
+                  "%s: %s", brd_status_name(status), rig.message);
+}
+
+START_TEST(what_is_replayed_is_what_was_in_memory)
+{
+    uint64_t newest = 0;
+    int round;
+
+    for (round = 0; round < 12; round++) {
+        struct picture before;
+        struct picture after;
+        int step;
+
+        ck_assert_msg(rig_start(&rig) == BRD_OK, "%s", rig.error.text);
+        for (step = 0; step < 1500; step++)
+            random_step();
+        ck_assert_int_eq(rig_put(&rig, "newest", "x"), BRD_OK);
+        ck_assert_uint_gt(rig.reply.version, newest);
+        newest = rig.reply.version;
+        take_picture(&before);
+        rig_stop(&rig);
+        ck_assert_msg(rig_start(&rig) == BRD_OK, "%s", rig.error.text);
+        take_picture(&after);
+        assert_same(&before, &after);
+        free_picture(&before);
+        free_picture(&after);
+        rig_stop(&rig);
+    }
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+}
+END_TEST
+
+START_TEST(an_expired_key_stays_gone_and_a_deadline_stays_exact_over_a_restart)
+{
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+    ck_assert_int_eq(rig_do(&rig, REQUEST(PUT, KEY("short"), VALUE("v"), .ttl_ms = 100)), BRD_OK);
+    ck_assert_int_eq(rig_do(&rig, REQUEST(PUT, KEY("long"), VALUE("v"), .ttl_ms = 100000)), BRD_OK);
+    rig_stop(&rig);
+    rig_advance_ms(&rig, 100);
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+    assert_absent(&rig, "short");
+    ck_assert_int_eq(rig_do(&rig, REQUEST(COUNT)), BRD_OK);
+    ck_assert_int_eq(rig.reply.number, 1);
+    ck_assert_int_eq(rig_do(&rig, REQUEST(TTL, KEY("long"))), BRD_OK);
+    ck_assert_uint_eq(rig.reply.ttl_ms, 99900);
+}
+END_TEST
+
+START_TEST(a_clock_stepped_back_over_a_restart_does_not_revive_an_expired_key)
+{
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+    ck_assert_int_eq(rig_do(&rig, REQUEST(PUT, KEY("k"), VALUE("v"), .ttl_ms = 100)), BRD_OK);
+    rig_advance_ms(&rig, 150);
+    assert_absent(&rig, "k");
+    rig_stop(&rig);
+    brd_clock_step(rig.options.clock, -60 * (int64_t)BRD_NS_PER_S);
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+    assert_absent(&rig, "k");
+}
+END_TEST
+
+START_TEST(a_clock_stepped_back_before_the_stop_does_not_revive_an_expired_key)
+{
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+    ck_assert_int_eq(rig_do(&rig, REQUEST(PUT, KEY("k"), VALUE("v"), .ttl_ms = 100)), BRD_OK);
+    rig_advance_ms(&rig, 150);
+    assert_absent(&rig, "k");
+    brd_clock_step(rig.options.clock, -60 * (int64_t)BRD_NS_PER_S);
+    rig_stop(&rig);
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+    assert_absent(&rig, "k");
+}
+END_TEST
+
+START_TEST(a_clock_far_behind_the_log_is_refused_unless_told)
+{
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+    ck_assert_int_eq(rig_put(&rig, "k", "v"), BRD_OK);
+    rig_stop(&rig);
+    brd_clock_step(rig.options.clock, -7200 * (int64_t)BRD_NS_PER_S);
+    ck_assert_int_eq(rig_start(&rig), BRD_OUT_OF_RANGE);
+    ck_assert_ptr_nonnull(strstr(rig.error.text, "--ignore-clock"));
+    brd_engine_destroy(&rig.engine);
+    rig.options.ignore_clock = true;
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+    assert_value(&rig, "k", "v");
+}
+END_TEST
+
+START_TEST(a_write_waits_under_its_own_class_and_a_read_under_the_namespaces)
+{
+    struct brd_committed committed;
+
+    rig.options.wal_sync_interval_ns = 3600 * BRD_NS_PER_S; /* no sync by itself */
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+    ck_assert_int_eq(rig_put(&rig, "k", "v"), BRD_OK);
+    ck_assert_uint_eq(rig.reply.after_normal, rig.reply.version);
+    ck_assert_uint_eq(rig.reply.after_full, 0);
+    ck_assert_int_eq(rig_do(&rig,
+                            REQUEST(PUT, KEY("k"), VALUE("w"), .durability = BRD_DURABILITY_FULL)),
+                     BRD_OK);
+    ck_assert_uint_eq(rig.reply.after_full, rig.reply.version);
+    ck_assert_int_eq(rig_do(&rig,
+                            REQUEST(PUT, KEY("k"), VALUE("x"), .durability = BRD_DURABILITY_ASYNC)),
+                     BRD_OK);
+    ck_assert_uint_eq(rig.reply.after_normal, 0);
+    ck_assert_uint_eq(rig.reply.after_full, 0);
+    ck_assert_int_eq(rig_do(&rig,
+                            REQUEST(PUT, KEY("k"), VALUE("x"), .durability = BRD_DURABILITY_NONE)),
+                     BRD_INVALID_ARGUMENT);
+    ck_assert_int_eq(rig_do(&rig, REQUEST(SYNC)), BRD_OK);
+    ck_assert_uint_eq(rig.reply.after_full, rig.reply.version);
+    do {
+        committed = brd_engine_committed(rig.engine);
+    } while (committed.full < rig.reply.version);
+    assert_value(&rig, "k", "x");
+    ck_assert_uint_eq(rig.reply.after_normal, 0); /* committed long ago */
+}
+END_TEST
+
+int
+main(void)
+{
+    Suite *suite = suite_create("replay");
+    TCase *tcase = tcase_create("replay");
+    SRunner *runner;
+    int failed;
+
+    tcase_set_timeout(tcase, 120);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, what_is_replayed_is_what_was_in_memory);
+    tcase_add_test(tcase, an_expired_key_stays_gone_and_a_deadline_stays_exact_over_a_restart);
+    tcase_add_test(tcase, a_clock_stepped_back_over_a_restart_does_not_revive_an_expired_key);
+    tcase_add_test(tcase, a_clock_stepped_back_before_the_stop_does_not_revive_an_expired_key);
+    tcase_add_test(tcase, a_clock_far_behind_the_log_is_refused_unless_told);
+    tcase_add_test(tcase, a_write_waits_under_its_own_class_and_a_read_under_the_namespaces);
+    suite_add_tcase(suite, tcase);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}

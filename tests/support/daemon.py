@@ -1,0 +1,231 @@
+"""Starting and stopping brindled, for the test scripts of tests/e2e, tests/crash and others.
+
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+    from daemon import Daemon, Results
+
+    with Daemon("--workers", "2") as daemon:
+        socket.create_connection(daemon.listen)
+        assert daemon.stop() == 0
+
+Nothing here sleeps: the daemon says on stderr when it is ready, and stopping is waiting for
+its end. Leaving the `with` kills what still runs.
+"""
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+SRC = pathlib.Path(os.environ.get("BRINDLE_SRC", pathlib.Path(__file__).resolve().parents[2]))
+READY_S = 30
+STOP_S = 30
+READY_LINE = re.compile(r"^.*\bready: (?P<pairs>(?:[a-z]+=\S+ ?)+)$")
+
+
+def build_folder():
+    """Where the programs are: $BRINDLE_BUILD, else a build of this tree."""
+    if os.environ.get("BRINDLE_BUILD"):
+        return pathlib.Path(os.environ["BRINDLE_BUILD"])
+    for preset in ("dev", "release"):
+        if (SRC / "build" / preset).is_dir():
+            return SRC / "build" / preset
+    raise SystemExit("set BRINDLE_BUILD to a build directory")
+
+
+def find_program(name):
+    """The program called name, at any depth of the build."""
+    found = [path for path in sorted(build_folder().rglob(name))
+             if path.is_file() and os.access(path, os.X_OK)]
+    if not found:
+        raise SystemExit(f"{build_folder()} has no {name}")
+    return found[0]
+
+
+def scratch(prefix="brindle-"):
+    """A new directory, which the test runner removes if the caller does not."""
+    return pathlib.Path(tempfile.mkdtemp(prefix=prefix))
+
+
+def sanitizer_prefix(program):
+    """The sanitizers of gcc 12 and clang 14 cannot live with as much address-space
+    randomization as newer kernels have: `setarch -R` turns it off for programs that have one."""
+    try:
+        bits = int(pathlib.Path("/proc/sys/vm/mmap_rnd_bits").read_text())
+    except (OSError, ValueError):
+        return []
+    code = pathlib.Path(program).read_bytes()
+    if bits <= 28 or not (b"__asan_init" in code or b"__tsan_init" in code):
+        return []
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    if shutil.which("setarch") and subprocess.call(["setarch", "-R", "true"], **quiet) == 0:
+        return ["setarch", "-R"]
+    return []
+
+
+def parse_address(text):
+    """What socket.create_connection takes; a path for unix:PATH; None for none. Of several,
+    the first."""
+    text = text.split(",")[0]
+    if text == "none":
+        return None
+    if text.startswith("unix:"):
+        return text[5:]
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+class Daemon:
+    """A running brindled.
+
+    args        further arguments; they come last and so win.
+    data_dir    None: memory only.
+    listen      address of the native listener; resp, http: of the others, or None.
+    log         lines of stderr so far, without their ends.
+    """
+
+    def __init__(self, *args, data_dir=None, env=None, program=None, prefix=(), wait=True):
+        program = program or find_program("brindled")
+        command = [*prefix, *sanitizer_prefix(program), str(program),
+                   "--listen", "127.0.0.1:0", "--resp-listen", "none", "--http-listen", "none",
+                   "--data-dir", str(data_dir) if data_dir else "none", *map(str, args)]
+        self.log = []
+        self.listen = self.resp = self.http = None
+        self.ready = False
+        self._changed = threading.Condition()
+        self._ended = False
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            env={**os.environ, **(env or {})}, text=True, errors="replace")
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        if wait:
+            self.wait_ready()
+
+    def _read(self):
+        """Collects the log until the daemon is gone."""
+        for line in self.process.stderr:
+            line = line.rstrip("\n")
+            with self._changed:
+                self.log.append(line)
+                match = READY_LINE.match(line)
+                if match:
+                    self._note_ready(dict(pair.split("=", 1)
+                                          for pair in match["pairs"].split()))
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _note_ready(self, pairs):
+        self.listen = parse_address(pairs.get("listen", "none"))
+        self.resp = parse_address(pairs.get("resp", "none"))
+        self.http = parse_address(pairs.get("http", "none"))
+        self.ready = True
+
+    def wait_ready(self, timeout=READY_S):
+        with self._changed:
+            self._changed.wait_for(lambda: self.ready or self._ended, timeout)
+        if not self.ready:
+            self.kill()
+            raise RuntimeError("brindled did not become ready:\n" + self.tail())
+        return self
+
+    def wait_log(self, pattern, timeout=READY_S):
+        """Waits for a line of the log in which the pattern is found; returns the match."""
+        wanted = re.compile(pattern)
+        found = []
+
+        def look():
+            found[:] = [match for match in map(wanted.search, self.log) if match]
+            return found or self._ended
+
+        with self._changed:
+            self._changed.wait_for(look, timeout)
+        if not found:
+            raise RuntimeError(f"no line of the log matches {pattern!r}:\n" + self.tail())
+        return found[0]
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def running(self):
+        return self.process.poll() is None
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def wait(self, timeout=STOP_S):
+        """Waits for its end; returns the exit status (negative: a signal)."""
+        status = self.process.wait(timeout)
+        self._reader.join(timeout)
+        return status
+
+    def stop(self, timeout=STOP_S):
+        """An orderly stop; returns the exit status."""
+        if self.running():
+            self.signal(signal.SIGTERM)
+        return self.wait(timeout)
+
+    def kill(self):
+        """kill -9; returns when it is gone."""
+        if self.running():
+            self.process.kill()
+        return self.wait()
+
+    def tail(self, lines=40):
+        return "\n".join("    " + line for line in self.log[-lines:])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        if self.running():
+            self.kill()
+        self.process.stderr.close()
+
+
+class Results:
+    """Runs test functions and counts. The summary is what the test runner reads."""
+
+    def __init__(self):
+        self.passed = self.failed = 0
+
+    def run(self, name, function, *args):
+        try:
+            function(*args)
+        except Exception:  # a failed test, whatever it raised
+            self.failed += 1
+            print(f"FAILED {name}")
+            traceback.print_exc(file=sys.stdout)
+        else:
+            self.passed += 1
+        sys.stdout.flush()
+
+    def check(self, name, condition):
+        """One assertion as a test of its own."""
+        if condition:
+            self.passed += 1
+        else:
+            self.failed += 1
+            print(f"FAILED {name}")
+
+    def finish(self):
+        """Prints the summary; the exit status."""
+        print(f"{self.passed} passed, {self.failed} failed")
+        return 1 if self.failed else 0
+
+
+def until(condition, timeout=10, what="the condition"):
+    """Asks again and again until it holds. For what the daemon does not announce: each
+    asking should itself wait for the daemon, as a request does."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come true in {timeout} s")

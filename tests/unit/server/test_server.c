@@ -1,0 +1,793 @@
+/* A whole server over a real engine, spoken to through sockets. Time-outs are
+ * tried with a clock that the test moves. */
+/* TSAN */
+#include "base/thread.h"
+#include "engine/engine.h"
+#include "server/server.h"
+#include "tests/support/talk.h"
+
+#include <check.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define START_NS   UINT64_C(1700000000000000000)
+#define PATIENCE_S 30 /* for what must happen */
+
+static struct brd_clock *test_clock;
+static struct brd_engine *engine;
+static struct brd_server *server;
+static struct brd_server_options options;
+static struct brd_engine_options engine_options;
+static char dir[256];
+static char unix_address[300];
+static const char *listen_on[2];
+
+static void
+on_progress(void *arg)
+{
+    (void)arg;
+    brd_server_on_progress(server);
+}
+
+/* Tests change what they need in `options` before start(). */
+static void
+setup(void)
+{
+    const char *tmp = getenv("TMPDIR");
+
+    snprintf(dir, sizeof(dir), "%s/brindle-server.XXXXXX", tmp != NULL ? tmp : "/tmp");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(unix_address, sizeof(unix_address), "unix:%s/s", dir);
+    test_clock = brd_clock_create_real(0);
+    listen_on[0] = "127.0.0.1:0";
+    listen_on[1] = unix_address;
+    options = (struct brd_server_options){
+        .listen = listen_on,
+        .listen_count = 2,
+        .socket_mode = 0600,
+        .backlog = 128,
+        .workers = 2,
+        .linger_ns = 100 * BRD_NS_PER_MS,
+        .session.frame_bytes_max = 8 << 20,
+        .limits.connections_max = 100,
+        .limits.output_hard_bytes = 8 << 20,
+    };
+    engine_options = (struct brd_engine_options){ .durability = BRD_DURABILITY_NONE,
+                                                  .stripes = 16,
+                                                  .on_progress = on_progress };
+}
+
+static void
+use_fake_clock(void)
+{
+    brd_clock_destroy(&test_clock);
+    test_clock = brd_clock_create_fake(START_NS);
+}
+
+static void
+start(void)
+{
+    struct brd_server_error error;
+    struct brd_engine_error engine_error;
+
+    engine_options.clock = test_clock;
+    options.clock = test_clock;
+    ck_assert_int_eq(brd_engine_create(&engine_options, &engine), BRD_OK);
+    options.session.engine = engine;
+    ck_assert_int_eq(brd_server_create(&options, &server, &error), BRD_OK);
+    ck_assert_int_eq(brd_engine_start(engine, &engine_error), BRD_OK);
+    ck_assert_int_eq(brd_server_start(server, &error), BRD_OK);
+}
+
+static void
+teardown(void)
+{
+    char command[300];
+
+    if (server != NULL)
+        brd_server_stop(server, 0);
+    if (engine != NULL)
+        ck_assert_int_eq(brd_engine_stop(engine), BRD_OK);
+    brd_server_destroy(&server);
+    brd_engine_destroy(&engine);
+    brd_clock_destroy(&test_clock);
+    snprintf(command, sizeof(command), "rm -rf '%s'", dir);
+    ck_assert_int_eq(system(command), 0);
+}
+
+/* ---- a client ---- */
+
+struct client {
+    int fd;
+    struct brd_buf out;
+    struct brd_buf in;
+    size_t read_up_to;
+};
+
+static void
+client_open(struct client *client, bool local)
+{
+    struct timeval patience = { .tv_sec = PATIENCE_S };
+    struct sockaddr_un un = { .sun_family = AF_UNIX };
+    struct sockaddr_in tcp = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+
+    *client =
+        (struct client){ .fd = socket(local ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
+    if (local) {
+        ck_assert_uint_lt(strlen(unix_address), sizeof(un.sun_path));
+        memcpy(un.sun_path, unix_address + 5, strlen(unix_address) - 5);
+        ck_assert_int_eq(connect(client->fd, (struct sockaddr *)&un, sizeof(un)), 0);
+    } else {
+        unsigned port = 0;
+
+        ck_assert_int_eq(sscanf(brd_server_addresses(server), "127.0.0.1:%u", &port), 1);
+        tcp.sin_port = htons((uint16_t)port);
+        ck_assert_int_eq(connect(client->fd, (struct sockaddr *)&tcp, sizeof(tcp)), 0);
+    }
+    setsockopt(client->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    brd_buf_init(&client->out);
+    brd_buf_init(&client->in);
+}
+
+static void
+client_close(struct client *client)
+{
+    close(client->fd);
+    brd_buf_fini(&client->out);
+    brd_buf_fini(&client->in);
+}
+
+static void
+client_send_part(struct client *client, size_t from, size_t to)
+{
+    while (from < to) {
+        ssize_t n = send(client->fd, client->out.data + from, to - from, MSG_NOSIGNAL);
+
+        ck_assert_int_gt(n, 0);
+        from += (size_t)n;
+    }
+}
+
+static void
+client_send(struct client *client)
+{
+    client_send_part(client, 0, client->out.size);
+    brd_buf_clear(&client->out);
+}
+
+/* More of what the server sends; 0 at its end, which may be a reset. */
+static size_t
+client_read(struct client *client)
+{
+    uint8_t *to = brd_buf_reserve(&client->in, 65536);
+    ssize_t n = recv(client->fd, to, 65536, 0);
+
+    ck_assert_msg(n >= 0 || errno == ECONNRESET, "recv: %s", strerror(errno));
+    if (n <= 0)
+        return 0;
+    client->in.size += (size_t)n;
+    return (size_t)n;
+}
+
+/* The next reply, or NULL at the end of the stream. */
+static Brindle__V1__Reply *
+client_take(struct client *client)
+{
+    for (;;) {
+        struct brd_bytes rest =
+            brd_bytes(client->in.data + client->read_up_to, client->in.size - client->read_up_to);
+        Brindle__V1__Reply *reply = talk_take(&rest);
+
+        if (reply != NULL) {
+            client->read_up_to = client->in.size - rest.size;
+            return reply;
+        }
+        if (client_read(client) == 0)
+            return NULL;
+    }
+}
+
+static void
+client_expect(struct client *client, uint64_t id, enum brd_status status)
+{
+    Brindle__V1__Reply *reply = client_take(client);
+
+    ck_assert_ptr_nonnull(reply);
+    ck_assert_uint_eq(reply->id, id);
+    ck_assert_int_eq((int)reply->status, (int)status);
+    talk_free(reply);
+}
+
+static void
+client_expect_end(struct client *client)
+{
+    Brindle__V1__Reply *reply = client_take(client);
+
+    ck_assert_ptr_null(reply);
+    ck_assert_uint_eq(client->read_up_to, client->in.size);
+}
+
+/* Send a Ping and wait for its answer: whatever came before has been dealt with. */
+static void
+client_ping(struct client *client)
+{
+    talk_ping(&client->out, 99, NULL, 0);
+    client_send(client);
+    client_expect(client, 99, BRD_OK);
+}
+
+static int64_t stat_value(const char *name);
+
+/* What the server counts a little after its client has seen the effect. */
+static void
+wait_for_one(const char *stat)
+{
+    while (stat_value(stat) == 0)
+        sched_yield();
+    ck_assert_int_eq(stat_value(stat), 1);
+}
+
+/* ---- conversations ---- */
+
+START_TEST(clients_are_served_over_tcp_and_unix_sockets)
+{
+    struct client client;
+    int local;
+
+    start();
+    for (local = 0; local < 2; local++) {
+        client_open(&client, local != 0);
+        talk_put(&client.out, 1, "k", "value", 5);
+        talk_get(&client.out, 2, "k");
+        client_send(&client);
+        client_expect(&client, 1, BRD_OK);
+        client_expect(&client, 2, BRD_OK);
+        client_close(&client);
+    }
+}
+END_TEST
+
+START_TEST(a_request_may_come_in_any_pieces)
+{
+    static uint8_t value[400000];
+    struct client client;
+    size_t at = 0;
+    unsigned seed = 1;
+
+    start();
+    client_open(&client, false);
+    talk_put(&client.out, 1, "k", value, sizeof(value));
+    talk_get(&client.out, 2, "k");
+    talk_ping(&client.out, 3, "x", 1);
+    while (at < client.out.size) {
+        size_t piece = 1 + (size_t)(rand_r(&seed) % 30000);
+        size_t to = at + piece < client.out.size ? at + piece : client.out.size;
+
+        client_send_part(&client, at, to);
+        at = to;
+    }
+    client_expect(&client, 1, BRD_OK);
+    client_expect(&client, 2, BRD_OK);
+    client_expect(&client, 3, BRD_OK);
+    client_close(&client);
+}
+END_TEST
+
+START_TEST(a_value_larger_than_all_buffers_goes_there_and_back)
+{
+    static uint8_t value[5 << 20];
+    struct client client;
+    Brindle__V1__Reply *reply;
+
+    memset(value, 'v', sizeof(value));
+    start();
+    client_open(&client, false);
+    talk_put(&client.out, 1, "k", value, sizeof(value));
+    talk_get(&client.out, 2, "k");
+    client_send(&client);
+    client_expect(&client, 1, BRD_OK);
+    reply = client_take(&client);
+    ck_assert_ptr_nonnull(reply);
+    ck_assert_uint_eq(reply->value.len, sizeof(value));
+    ck_assert_mem_eq(reply->value.data, value, sizeof(value));
+    talk_free(reply);
+    client_close(&client);
+}
+END_TEST
+
+#define CLIENTS  6
+#define REQUESTS 3000
+
+/* Pipelines requests of random sizes in random pieces, reading now and then. */
+static void *
+be_a_client(void *arg)
+{
+    unsigned seed = (unsigned)(uintptr_t)arg;
+    static uint8_t value[20000];
+    struct client client;
+    uint64_t received = 0;
+    uint64_t sent = 0;
+    char key[16];
+
+    client_open(&client, seed % 2 == 0);
+    while (received < REQUESTS) {
+        unsigned n = (unsigned)rand_r(&seed) % 100;
+
+        while (n-- > 0 && sent < REQUESTS) {
+            snprintf(key, sizeof(key), "%u", (unsigned)rand_r(&seed) % 50);
+            sent++;
+            if (rand_r(&seed) % 3 == 0)
+                talk_put(&client.out, sent, key, value, (size_t)rand_r(&seed) % 300);
+            else
+                talk_get(&client.out, sent, key);
+        }
+        client_send(&client);
+        while (received < sent && (sent == REQUESTS || rand_r(&seed) % 64 != 0)) {
+            Brindle__V1__Reply *reply = client_take(&client);
+
+            ck_assert_ptr_nonnull(reply);
+            received++;
+            ck_assert_uint_eq(reply->id, received);
+            ck_assert_int_le((int)reply->status, BRD_NOT_FOUND);
+            talk_free(reply);
+        }
+    }
+    client_close(&client);
+    return NULL;
+}
+
+static void
+run_clients(void)
+{
+    pthread_t threads[CLIENTS];
+    uintptr_t i;
+
+    for (i = 0; i < CLIENTS; i++)
+        ck_assert_int_eq(brd_thread_start(&threads[i], "client", be_a_client, (void *)(i + 1)),
+                         BRD_OK);
+    for (i = 0; i < CLIENTS; i++)
+        brd_thread_join(threads[i]);
+}
+
+START_TEST(many_clients_at_once_get_their_replies_in_order)
+{
+    start();
+    run_clients();
+}
+END_TEST
+
+START_TEST(durable_writes_are_answered_when_the_log_has_them)
+{
+    char data[300];
+
+    snprintf(data, sizeof(data), "%s/data", dir);
+    engine_options.data_dir = data;
+    engine_options.durability = _i == 0 ? BRD_DURABILITY_NORMAL : BRD_DURABILITY_FULL;
+    start();
+    run_clients();
+    ck_assert_int_gt(stat_value("replies_gated"), 0);
+    teardown();
+    setup();
+}
+END_TEST
+
+START_TEST(a_full_log_parks_clients_and_lets_them_go_on)
+{
+    static uint8_t value[100000];
+    char data[300];
+    struct client client;
+    uint64_t i;
+
+    snprintf(data, sizeof(data), "%s/data", dir);
+    engine_options.data_dir = data;
+    engine_options.durability = BRD_DURABILITY_NORMAL;
+    engine_options.wal_queue_bytes = 120000; /* one write and no second */
+    start();
+    client_open(&client, true);
+    for (i = 1; i <= 100; i++)
+        talk_put(&client.out, i, "k", value, sizeof(value));
+    client_send(&client);
+    for (i = 1; i <= 100; i++)
+        client_expect(&client, i, BRD_OK);
+    ck_assert_int_gt(stat_value("pauses_log"), 0);
+    client_close(&client);
+}
+END_TEST
+
+/* ---- ends ---- */
+
+START_TEST(after_half_a_close_the_replies_still_come)
+{
+    struct client client;
+    uint64_t i;
+
+    start();
+    client_open(&client, false);
+    for (i = 1; i <= 3000; i++)
+        talk_get(&client.out, i, "k");
+    brd_buf_append(&client.out, "\x50half", 5);
+    client_send(&client);
+    shutdown(client.fd, SHUT_WR);
+    for (i = 1; i <= 3000; i++)
+        client_expect(&client, i, BRD_NOT_FOUND);
+    client_expect_end(&client);
+    client_close(&client);
+}
+END_TEST
+
+START_TEST(bad_bytes_are_answered_and_end_the_connection)
+{
+    struct client client;
+
+    start();
+    client_open(&client, false);
+    talk_get(&client.out, 1, "k");
+    brd_buf_append(&client.out, "\3\xff\xff\xff and much more that nobody reads", 35);
+    client_send(&client);
+    client_expect(&client, 1, BRD_NOT_FOUND);
+    client_expect(&client, 0, BRD_PROTOCOL_ERROR);
+    client_expect_end(&client);
+    client_close(&client);
+    wait_for_one("connections_closed_protocol");
+}
+END_TEST
+
+START_TEST(a_connection_too_many_is_told_so)
+{
+    struct client clients[3];
+    struct client late;
+    int i;
+
+    options.limits.connections_max = 3;
+    start();
+    for (i = 0; i < 3; i++) {
+        client_open(&clients[i], i == 0);
+        client_ping(&clients[i]);
+    }
+    for (i = 0; i < 2; i++) {
+        client_open(&late, i == 0);
+        client_expect(&late, 0, BRD_TOO_MANY_CONNECTIONS);
+        client_expect_end(&late);
+        client_close(&late);
+    }
+    ck_assert_int_eq(stat_value("connections_refused_limit"), 2);
+    client_close(&clients[0]);
+    while (brd_server_connections(server) == 3)
+        client_ping(&clients[1]);
+    client_open(&clients[0], false);
+    for (i = 0; i < 3; i++) {
+        client_ping(&clients[i]);
+        client_close(&clients[i]);
+    }
+}
+END_TEST
+
+/* ---- time ---- */
+
+#define TIME_NS (320 * BRD_NS_PER_MS)
+
+/* Move the clock, and let every worker look at it before it is moved again. */
+static void
+pass_time(uint64_t ns)
+{
+    brd_clock_advance(test_clock, ns);
+    brd_server_ping(server);
+    while (!brd_server_answered(server))
+        poll(NULL, 0, 1);
+}
+
+START_TEST(an_idle_connection_is_closed_and_a_busy_one_is_not)
+{
+    struct client idle;
+    struct client busy;
+    int i;
+
+    use_fake_clock();
+    options.limits.idle_ns = TIME_NS;
+    start();
+    client_open(&idle, false);
+    client_open(&busy, false);
+    client_ping(&idle);
+    for (i = 0; i < 8; i++) {
+        client_ping(&busy);
+        brd_clock_advance(test_clock, TIME_NS / 4);
+    }
+    client_expect_end(&idle);
+    client_ping(&busy);
+    client_close(&idle);
+    client_close(&busy);
+    wait_for_one("connections_closed_idle");
+}
+END_TEST
+
+START_TEST(a_frame_that_does_not_move_is_timed_out)
+{
+    static uint8_t value[200000];
+    struct client slow;
+    struct client steady;
+    size_t at = 0;
+    int i;
+
+    use_fake_clock();
+    options.limits.progress_ns = TIME_NS;
+    options.limits.progress_bytes = 16384;
+    start();
+    client_open(&slow, false);
+    client_open(&steady, false);
+    talk_put(&slow.out, 1, "k", value, sizeof(value));
+    talk_put(&steady.out, 1, "k", value, sizeof(value));
+    client_send_part(&slow, 0, 20000);
+    while (stat_value("bytes_in") < 20000)
+        ;
+    for (i = 0; i < 8; i++) {
+        /* One byte of each now and then is no progress; 16 KiB are. */
+        int64_t before = stat_value("bytes_in");
+        size_t to = at + 17000 < steady.out.size ? at + 17000 : steady.out.size;
+
+        (void)send(slow.fd, slow.out.data + 20000 + i, 1, MSG_NOSIGNAL);
+        client_send_part(&steady, at, to);
+        while (stat_value("bytes_in") < before + (int64_t)(to - at))
+            ; /* each asking is a request that waits for the workers */
+        at = to;
+        pass_time(TIME_NS / 2);
+    }
+    client_send_part(&steady, at, steady.out.size);
+    client_expect(&steady, 1, BRD_OK);
+    client_expect(&slow, 0, BRD_TIMEOUT);
+    client_expect_end(&slow);
+    client_close(&slow);
+    client_close(&steady);
+    wait_for_one("connections_closed_slow_frame");
+}
+END_TEST
+
+/* Ask for more than the sockets hold, and read nothing. */
+static void
+ask_for_much(struct client *client)
+{
+    static uint8_t value[8000];
+    int size = 4096;
+    uint64_t i;
+
+    setsockopt(client->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+    talk_put(&client->out, 0, "k", value, sizeof(value));
+    for (i = 1; i <= 1000; i++)
+        talk_get(&client->out, i, "k");
+    client_send(client);
+}
+
+static void
+read_to_the_end(struct client *client)
+{
+    while (client_read(client) > 0)
+        ;
+}
+
+START_TEST(a_client_that_takes_nothing_is_closed)
+{
+    struct client client;
+
+    use_fake_clock();
+    if (_i == 0) {
+        options.limits.progress_ns = TIME_NS;
+        options.limits.progress_bytes = 16384;
+    } else {
+        options.limits.session.output_soft_bytes = 1 << 20;
+        options.limits.output_soft_ns = TIME_NS;
+    }
+    start();
+    client_open(&client, true);
+    ask_for_much(&client);
+    while (stat_value("pauses_output") == 0)
+        ;
+    while (stat_value("connections_closed_slow_reader") +
+               stat_value("connections_closed_output_soft") ==
+           0)
+        brd_clock_advance(test_clock, TIME_NS / 4);
+    ck_assert_int_eq(stat_value(_i == 0 ? "connections_closed_slow_reader"
+                                        : "connections_closed_output_soft"),
+                     1);
+    read_to_the_end(&client);
+    ck_assert_uint_lt(client.in.size, 1000 * 8000);
+    client_close(&client);
+}
+END_TEST
+
+START_TEST(output_above_the_hard_limit_is_the_end)
+{
+    struct client client;
+
+    options.limits.output_hard_bytes = 50000;
+    options.limits.session.output_soft_bytes = 1 << 20;
+    start();
+    client_open(&client, true);
+    ask_for_much(&client);
+    while (stat_value("connections_closed_output_hard") == 0)
+        ;
+    read_to_the_end(&client);
+    client_close(&client);
+}
+END_TEST
+
+START_TEST(limits_change_while_the_server_runs)
+{
+    struct brd_server_limits limits;
+    struct client client;
+
+    use_fake_clock();
+    start();
+    client_open(&client, false);
+    client_ping(&client);
+    brd_clock_advance(test_clock, 100 * TIME_NS);
+    client_ping(&client);
+    limits = options.limits;
+    limits.idle_ns = TIME_NS;
+    brd_server_set_limits(server, &limits);
+    client_ping(&client);
+    while (brd_server_connections(server) > 0)
+        brd_clock_advance(test_clock, TIME_NS / 4);
+    client_expect_end(&client);
+    client_close(&client);
+}
+END_TEST
+
+/* ---- stopping ---- */
+
+START_TEST(stopping_finishes_what_was_received)
+{
+    struct client clients[10];
+    uint64_t k;
+    int i;
+
+    start();
+    for (i = 0; i < 10; i++) {
+        client_open(&clients[i], i % 2 == 0);
+        client_ping(&clients[i]);
+        for (k = 1; k <= 500; k++)
+            talk_put(&clients[i].out, k, "k", "v", 1);
+        client_send(&clients[i]);
+    }
+    brd_server_stop(server, 10 * BRD_NS_PER_S);
+    for (i = 0; i < 10; i++) {
+        for (k = 1; k <= 500; k++)
+            client_expect(&clients[i], k, BRD_OK);
+        client_expect_end(&clients[i]);
+        client_close(&clients[i]);
+    }
+    ck_assert_uint_eq(brd_server_connections(server), 0);
+}
+END_TEST
+
+START_TEST(stopping_does_not_wait_for_a_client_that_takes_nothing)
+{
+    struct client client;
+    uint64_t before_ns;
+
+    start();
+    client_open(&client, true);
+    ask_for_much(&client);
+    before_ns = brd_clock_mono_ns(test_clock);
+    brd_server_stop(server, 200 * BRD_NS_PER_MS);
+    ck_assert_uint_lt(brd_clock_mono_ns(test_clock) - before_ns, 5 * BRD_NS_PER_S);
+    ck_assert_uint_eq(brd_server_connections(server), 0);
+    client_close(&client);
+}
+END_TEST
+
+/* ---- information ---- */
+
+static const char *wanted;
+static int64_t found;
+
+static void
+look_for(void *to, const struct brd_stat *stat)
+{
+    (void)to;
+    if (strcmp(stat->name, wanted) == 0)
+        found = stat->number;
+}
+
+static int64_t
+stat_value(const char *name)
+{
+    wanted = name;
+    found = -1;
+    brd_server_collect_stats(server, look_for, NULL);
+    ck_assert_msg(found >= 0, "no statistic %s", name);
+    return found;
+}
+
+START_TEST(statistics_count_and_can_be_reset)
+{
+    struct client client;
+
+    start();
+    client_open(&client, false);
+    client_ping(&client);
+    client_ping(&client);
+    ck_assert_int_eq(stat_value("requests_ping"), 2);
+    ck_assert_int_eq(stat_value("connections_accepted"), 1);
+    ck_assert_int_eq(stat_value("connections"), 1);
+    ck_assert_int_gt(stat_value("bytes_in"), 0);
+    brd_server_reset_stats(server);
+    ck_assert_int_eq(stat_value("requests_ping"), 0);
+    ck_assert_int_eq(stat_value("bytes_in"), 0);
+    ck_assert_int_eq(stat_value("connections"), 1);
+    client_ping(&client);
+    ck_assert_int_eq(stat_value("requests_ping"), 1);
+    client_close(&client);
+}
+END_TEST
+
+START_TEST(all_threads_answer_a_ping)
+{
+    int i;
+
+    start();
+    for (i = 0; i < 3; i++) {
+        brd_server_ping(server);
+        while (!brd_server_answered(server))
+            poll(NULL, 0, 1);
+    }
+}
+END_TEST
+
+START_TEST(a_server_that_was_never_started_can_be_destroyed)
+{
+    struct brd_server_error error;
+
+    options.clock = test_clock;
+    ck_assert_int_eq(brd_server_create(&options, &server, &error), BRD_OK);
+    brd_server_on_progress(server);
+}
+END_TEST
+
+static Suite *
+make_suite(void)
+{
+    Suite *suite = suite_create("server");
+    TCase *tcase = tcase_create("server");
+
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, clients_are_served_over_tcp_and_unix_sockets);
+    tcase_add_test(tcase, a_request_may_come_in_any_pieces);
+    tcase_add_test(tcase, a_value_larger_than_all_buffers_goes_there_and_back);
+    tcase_add_test(tcase, many_clients_at_once_get_their_replies_in_order);
+    tcase_add_loop_test(tcase, durable_writes_are_answered_when_the_log_has_them, 0, 2);
+    tcase_add_test(tcase, a_full_log_parks_clients_and_lets_them_go_on);
+    tcase_add_test(tcase, after_half_a_close_the_replies_still_come);
+    tcase_add_test(tcase, bad_bytes_are_answered_and_end_the_connection);
+    tcase_add_test(tcase, a_connection_too_many_is_told_so);
+    tcase_add_test(tcase, an_idle_connection_is_closed_and_a_busy_one_is_not);
+    tcase_add_test(tcase, a_frame_that_does_not_move_is_timed_out);
+    tcase_add_loop_test(tcase, a_client_that_takes_nothing_is_closed, 0, 2);
+    tcase_add_test(tcase, output_above_the_hard_limit_is_the_end);
+    tcase_add_test(tcase, limits_change_while_the_server_runs);
+    tcase_add_test(tcase, stopping_finishes_what_was_received);
+    tcase_add_test(tcase, stopping_does_not_wait_for_a_client_that_takes_nothing);
+    tcase_add_test(tcase, statistics_count_and_can_be_reset);
+    tcase_add_test(tcase, all_threads_answer_a_ping);
+    tcase_add_test(tcase, a_server_that_was_never_started_can_be_destroyed);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+int
+main(void)
+{
+    SRunner *runner = srunner_create(make_suite());
+    int failed;
+
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

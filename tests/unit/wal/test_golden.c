@@ -1,0 +1,277 @@
+/* Logs as earlier versions wrote them, which every later version must read.
+ *
+ * golden/v1 holds a data directory after an orderly stop and a crash, and
+ * records.txt, a line "VERSION HEX" for each record. `test_golden --make DIR`
+ * writes such a directory with this version; it is for a new format only: what
+ * is there never changes. */
+#include "wal_test.h"
+
+#include <limits.h>
+#include <unistd.h>
+
+static struct log_test test;
+static FILE *lines;
+
+static void
+setup(void)
+{
+    test_init(&test);
+}
+
+static void
+teardown(void)
+{
+    test_fini(&test);
+}
+
+/* ---- Reading ---- */
+
+static FILE *
+open_golden(const char *name)
+{
+    const char *root = getenv("BRINDLE_SRC");
+    char path[PATH_MAX];
+
+    if (root != NULL)
+        snprintf(path, sizeof(path), "%s/tests/unit/wal/golden/v1/%s", root, name);
+    else
+        snprintf(path, sizeof(path), "%.*s/golden/v1/%s", (int)(strrchr(__FILE__, '/') - __FILE__),
+                 __FILE__, name);
+    return fopen(path, "rb");
+}
+
+static bool
+load(const char *name)
+{
+    static uint8_t content[1 << 20];
+    FILE *file = open_golden(name);
+    char path[PATH_MAX];
+    size_t size;
+
+    if (file == NULL)
+        return false;
+    size = fread(content, 1, sizeof(content), file);
+    fclose(file);
+    snprintf(path, sizeof(path), TEST_DIR "/%s", name);
+    faulty_set_content(test.disk, path, brd_bytes(content, size));
+    return true;
+}
+
+static enum brd_status
+compare_line(void *arg, uint64_t version, struct brd_bytes payload, uint64_t done, uint64_t total)
+{
+    static char line[1 << 16];
+    unsigned long long expected;
+    char *hex;
+    size_t i;
+
+    (void)arg;
+    (void)done;
+    (void)total;
+    ck_assert_ptr_nonnull(fgets(line, sizeof(line), lines));
+    expected = strtoull(line, &hex, 10);
+    ck_assert_uint_eq(version, expected);
+    ck_assert_int_eq(*hex++, ' ');
+    ck_assert_uint_eq(strcspn(hex, "\n"), payload.size * 2);
+    for (i = 0; i < payload.size; i++) {
+        const char digits[3] = { hex[2 * i], hex[2 * i + 1], '\0' };
+
+        ck_assert_uint_eq(payload.data[i], strtoul(digits, NULL, 16));
+    }
+    return BRD_OK;
+}
+
+START_TEST(a_log_of_version_1_is_read_and_continued)
+{
+    struct brd_wal_identity identity;
+    char line[8];
+    char name[64];
+    int number;
+
+    ck_assert_int_eq(faulty_io(test.disk)->mkdir(test.disk, TEST_DIR), 0);
+    ck_assert_int_eq(faulty_io(test.disk)->mkdir(test.disk, TEST_DIR "/wal"), 0);
+    ck_assert(load("meta"));
+    for (number = 1; number < 100; number++) {
+        snprintf(name, sizeof(name), "wal/%016x.wal", number);
+        if (!load(name))
+            break;
+    }
+    ck_assert_int_gt(number, 2);
+    lines = open_golden("records.txt");
+    ck_assert_ptr_nonnull(lines);
+    ck_assert_int_eq(test_open(&test), BRD_OK);
+    brd_wal_get_identity(test.wal, &identity);
+    ck_assert_uint_eq(identity.epoch, 2);
+    ck_assert(!identity.clean);
+    ck_assert_uint_eq(identity.uuid[0], 0x42);
+    ck_assert_int_eq(brd_wal_replay(test.wal, compare_line, NULL, &test.report, &test.error),
+                     BRD_OK);
+    ck_assert_ptr_null(fgets(line, sizeof(line), lines));
+    fclose(lines);
+    ck_assert(test.report.torn);
+    ck_assert_uint_ge(test.report.records, 60);
+    ck_assert_int_eq(brd_wal_start(test.wal, &test.error), BRD_OK);
+    ck_assert_uint_eq(brd_wal_epoch(test.wal), 3);
+    ck_assert_uint_gt(test_append_groups(&test, 1, BRD_DURABILITY_FULL), identity.ceiling - 1);
+    test_down(&test);
+}
+END_TEST
+
+/* ---- Making ---- */
+
+/* A put as the engine writes it (docs/formats.md): the tool shows its parts. */
+static size_t
+put_payload(int i, uint8_t *out)
+{
+    char key[32];
+    char value[300];
+    size_t key_size = (size_t)snprintf(key, sizeof(key), "key-%d", i);
+    size_t value_size = (size_t)(i * 7 % 290);
+    size_t n = 0;
+
+    memset(value, 'a' + i % 26, sizeof(value));
+    out[n++] = 1;
+    n += brd_varint_put(out + n, 1);
+    n += brd_varint_put(out + n, key_size);
+    memcpy(out + n, key, key_size);
+    n += key_size;
+    n += brd_varint_put(out + n, i % 5 == 0 ? UINT64_C(1700000100000) : 0);
+    n += brd_varint_put(out + n, value_size);
+    memcpy(out + n, value, value_size);
+    return n + value_size;
+}
+
+static void
+append_puts(int from, int to, bool each_a_group)
+{
+    uint8_t payload[TEST_SIZE_MAX];
+    int i;
+
+    for (i = from; i < to; i++) {
+        size_t size = put_payload(i, payload);
+        struct brd_wal_payload parts = { .head = brd_bytes(payload, size) };
+        uint64_t version;
+
+        BRD_CHECK(brd_wal_reserve(test.wal, size) == BRD_OK);
+        version = brd_wal_append(test.wal, size, brd_clock_now_ns(test.clock), &parts, i % 8 == 0);
+        brd_clock_advance(test.clock, 1000 * BRD_NS_PER_US);
+        if (each_a_group) {
+            brd_wal_kick(test.wal);
+            BRD_CHECK(test_wait(&test, i % 8 == 0 ? BRD_DURABILITY_FULL : BRD_DURABILITY_NORMAL,
+                                version));
+        }
+    }
+    brd_wal_kick(test.wal);
+    BRD_CHECK(test_wait(&test, BRD_DURABILITY_NORMAL, brd_wal_last_version(test.wal)));
+}
+
+static void
+save(const char *dir, const char *name, uint64_t size)
+{
+    struct brd_bytes content;
+    char path[PATH_MAX];
+    FILE *file;
+
+    snprintf(path, sizeof(path), TEST_DIR "/%s", name);
+    content = faulty_content(test.disk, path);
+    if (content.size < size)
+        size = content.size;
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    file = fopen(path, "wb");
+    BRD_CHECK(file != NULL && fwrite(content.data, 1, (size_t)size, file) == size);
+    BRD_CHECK(fclose(file) == 0);
+}
+
+static enum brd_status
+write_line(void *arg, uint64_t version, struct brd_bytes payload, uint64_t done, uint64_t total)
+{
+    size_t i;
+
+    (void)arg;
+    (void)done;
+    (void)total;
+    fprintf(lines, "%llu ", (unsigned long long)version);
+    for (i = 0; i < payload.size; i++)
+        fprintf(lines, "%02x", payload.data[i]);
+    fputc('\n', lines);
+    return BRD_OK;
+}
+
+static void
+start(void)
+{
+    BRD_CHECK(test_open(&test) == BRD_OK);
+    BRD_CHECK(brd_wal_replay(test.wal, NULL, NULL, &test.report, &test.error) == BRD_OK);
+    BRD_CHECK(brd_wal_start(test.wal, &test.error) == BRD_OK);
+}
+
+static int
+make(const char *dir)
+{
+    char name[PATH_MAX];
+    uint64_t number;
+
+    test_init(&test);
+    test.options.segment_bytes = 8 << 10;
+    test.options.group_bytes_max = 1 << 10;
+    do { /* until the random identity is one that the test knows */
+        brd_wal_close(&test.wal);
+        faulty_destroy(&test.disk);
+        test.disk = faulty_create();
+        test.options.io = faulty_io(test.disk);
+        BRD_CHECK(test_open(&test) == BRD_OK);
+    } while (brd_wal_uuid(test.wal).data[0] != 0x42);
+    brd_wal_close(&test.wal);
+    start();
+    append_puts(0, 20, false);
+    BRD_CHECK(brd_wal_stop(test.wal) == BRD_OK);
+    brd_wal_close(&test.wal);
+    start();
+    append_puts(20, 65, true);
+    test_kill(&test);
+    test.options.read_only = true;
+    BRD_CHECK(test_open(&test) == BRD_OK);
+    BRD_CHECK(brd_wal_replay(test.wal, NULL, NULL, &test.report, &test.error) == BRD_OK);
+    brd_wal_close(&test.wal);
+    for (number = 1; faulty_content(test.disk, test_segment(number + 1)).data != NULL; number++)
+        ;
+    number--; /* without the one prepared ahead */
+    faulty_remove(test.disk, test_segment(number + 1));
+    /* The last record was not written whole. */
+    {
+        struct brd_bytes last = faulty_content(test.disk, test_segment(number));
+        size_t end = last.size;
+
+        while (last.data[end - 1] == 0)
+            end--;
+        faulty_cut_file(test.disk, test_segment(number), end - 5);
+    }
+    snprintf(name, sizeof(name), "%s/records.txt", dir);
+    lines = fopen(name, "w");
+    BRD_CHECK(lines != NULL);
+    BRD_CHECK(test_open(&test) == BRD_OK);
+    BRD_CHECK(brd_wal_replay(test.wal, write_line, NULL, &test.report, &test.error) == BRD_OK);
+    brd_wal_close(&test.wal);
+    BRD_CHECK(fclose(lines) == 0);
+    save(dir, "meta", UINT64_MAX);
+    for (; number > 0; number--)
+        save(dir, test_segment(number) + strlen(TEST_DIR) + 1, UINT64_MAX);
+    test_fini(&test);
+    return EXIT_SUCCESS;
+}
+
+int
+main(int argc, char **argv)
+{
+    Suite *suite;
+    TCase *tcase;
+
+    if (argc == 3 && strcmp(argv[1], "--make") == 0)
+        return make(argv[2]);
+    suite = suite_create("wal golden");
+    tcase = tcase_create("golden");
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, a_log_of_version_1_is_read_and_continued);
+    suite_add_tcase(suite, tcase);
+    return test_main(suite);
+}
