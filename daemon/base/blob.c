@@ -14,12 +14,18 @@ brd_blob_create(size_t size)
 
     if (size > SIZE_MAX / 2)
         return NULL;
-    blob = malloc(sizeof(*blob) + size);
+    blob = malloc(size < BRD_BLOB_APART ? sizeof(*blob) + size : sizeof(*blob));
     if (blob == NULL)
         return NULL;
+    blob->data = size < BRD_BLOB_APART ? (uint8_t *)(blob + 1) : malloc(size);
+    if (blob->data == NULL) {
+        free(blob);
+        return NULL;
+    }
     atomic_init(&blob->refs, 1);
     blob->magic = BLOB_MAGIC;
     blob->size = size;
+    blob->meter = NULL;
     return blob;
 }
 
@@ -54,7 +60,11 @@ brd_blob_unref(struct brd_blob *blob)
     refs = atomic_fetch_sub_explicit(&blob->refs, 1, memory_order_acq_rel);
     BRD_CHECK(refs > 0);
     if (refs == 1) {
+        if (blob->meter != NULL)
+            atomic_fetch_sub_explicit(blob->meter, brd_blob_footprint(blob), memory_order_relaxed);
         blob->magic = 0;
+        if (blob->size >= BRD_BLOB_APART)
+            free(blob->data);
         free(blob);
     }
 }
@@ -62,5 +72,19 @@ brd_blob_unref(struct brd_blob *blob)
 size_t
 brd_blob_footprint(const struct brd_blob *blob)
 {
-    return malloc_usable_size((void *)(uintptr_t)blob);
+    size_t bytes = malloc_usable_size((void *)(uintptr_t)blob);
+
+    return blob->size < BRD_BLOB_APART ? bytes : bytes + malloc_usable_size(blob->data);
+}
+
+void
+brd_blob_count(struct brd_blob *blob, _Atomic uint64_t *meter)
+{
+    BRD_CHECK(blob->magic == BLOB_MAGIC);
+    if (blob->meter != NULL) {
+        BRD_CHECK(blob->meter == meter);
+        return;
+    }
+    blob->meter = meter;
+    atomic_fetch_add_explicit(meter, brd_blob_footprint(blob), memory_order_relaxed);
 }

@@ -2,19 +2,28 @@
  * the log queue and sockets without being copied.
  *
  * The creator fills the bytes before anybody else has the pointer; then they
- * never change. Threads: any; the count is atomic. */
+ * never change. Threads: any; the count is atomic.
+ *
+ * From BRD_BLOB_APART bytes on, the bytes have an allocation of their own: the
+ * sizes that programs like, 16 KiB, 64 KiB, 1 MiB, are the allocator's classes,
+ * and a header before them would put each into the next one, a fifth or a
+ * quarter larger. */
 #ifndef BRD_BASE_BLOB_H
 #define BRD_BASE_BLOB_H
 
 #include "base/bytes.h"
 
 #include <stdatomic.h>
+#include <stdint.h>
+
+#define BRD_BLOB_APART 8192
 
 struct brd_blob {
     _Atomic uint32_t refs; /* relaxed up; acquire-release down, pairs with itself */
     uint32_t magic;
     size_t size;
-    uint8_t data[];
+    uint8_t *data;           /* owned, where it is not behind the header */
+    _Atomic uint64_t *meter; /* borrowed; NULL: counted nowhere. See brd_blob_count */
 };
 
 /* A blob of size bytes with one reference, its bytes undefined, or NULL where
@@ -30,8 +39,14 @@ struct brd_blob *brd_blob_ref(struct brd_blob *blob);
 /* Give a reference up; the last one frees. NULL is fine. */
 void brd_blob_unref(struct brd_blob *blob);
 
-/* Bytes that the allocation takes. */
+/* Bytes that the allocator gave for it. */
 size_t brd_blob_footprint(const struct brd_blob *blob);
+
+/* Add the footprint to *meter (relaxed), and take it away with the last
+ * reference, wherever that is given up: so memory is counted for as long as it
+ * is there. Once for a blob: a further call does nothing. The caller holds a
+ * reference, and calls for one blob exclude each other; the meter outlives it. */
+void brd_blob_count(struct brd_blob *blob, _Atomic uint64_t *meter);
 
 static inline struct brd_bytes
 brd_blob_bytes(const struct brd_blob *blob)

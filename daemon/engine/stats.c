@@ -119,7 +119,11 @@ collect_gauges(struct brd_engine *engine, struct collector *to)
     emit_number(to, "keys_with_ttl", "1", memory.with_deadline, false);
     emit_number(to, "memory_data", "bytes", memory.data_bytes, false);
     emit_number(to, "memory_entries", "bytes", memory.entry_bytes, false);
+    emit_number(to, "memory_blobs", "bytes", memory.blob_bytes, false);
+    emit_number(to, "memory_held", "bytes", memory.held_bytes, false);
     emit_number(to, "memory_tables", "bytes", memory.table_bytes, false);
+    emit_number(to, "memory_deadlines", "bytes", memory.deadline_bytes, false);
+    emit_number(to, "memory_fixed", "bytes", memory.fixed_bytes, false);
     emit_number(to, "memory_graveyard", "bytes", memory.graveyard_bytes, false);
     emit_number(to, "memory_used", "bytes", brd_store_used_bytes(engine->store), false);
     emit_number(to, "memory_limit", "bytes",

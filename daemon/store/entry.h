@@ -256,14 +256,12 @@ entry_view(const struct brd_entry *entry, struct brd_view *out_view)
     }
 }
 
-/* What the allocator gave for the entry and its blob. */
+/* What the allocator gave for the entry, without its blob, which may outlive it
+ * and is counted by itself. */
 static inline size_t
-entry_footprint(const struct brd_entry *entry)
+entry_bytes(const struct brd_entry *entry)
 {
-    struct brd_blob *blob = entry_blob(entry);
-    size_t bytes = malloc_usable_size((void *)(uintptr_t)entry);
-
-    return blob == NULL ? bytes : bytes + brd_blob_footprint(blob);
+    return malloc_usable_size((void *)(uintptr_t)entry);
 }
 
 /* Chains of dead entries. */

@@ -11,7 +11,8 @@
  *
  * Threads: taking from any; freeing from one at a time. The lock is held for a
  * few instructions. Bytes are counted here from when they are taken until they
- * are freed. */
+ * are freed; but for large values, which count until nobody sends them either
+ * (base/blob.h). */
 #include "store/graveyard.h"
 
 #include "store/heap.h"
@@ -66,7 +67,7 @@ graveyard_take_entries(struct graveyard *graveyard, struct brd_entry **chain)
             entry_free(entry);
             continue;
         }
-        atomic_fetch_add_explicit(&graveyard->bytes, entry_footprint(entry), memory_order_relaxed);
+        atomic_fetch_add_explicit(&graveyard->bytes, entry_bytes(entry), memory_order_relaxed);
         brd_mutex_lock(&graveyard->lock);
         entry_chain(entry, &graveyard->entries);
         brd_mutex_unlock(&graveyard->lock);
@@ -105,6 +106,7 @@ grave_add(struct grave *grave, struct shard *shard, struct shard_env *env, uint6
 void
 graveyard_take_grave(struct graveyard *graveyard, struct grave *grave)
 {
+    grave->bytes += heap_size(grave);
     atomic_fetch_add_explicit(&graveyard->bytes, grave->bytes, memory_order_relaxed);
     brd_mutex_lock(&graveyard->lock);
     grave->next = graveyard->graves;
@@ -128,7 +130,7 @@ empty_grave(struct graveyard *graveyard, struct arena *arena, struct grave *grav
             struct brd_entry *entry;
 
             while (freed < max && (entry = table_take(table, grave->bucket)) != NULL) {
-                count_freed(graveyard, entry_footprint(entry));
+                count_freed(graveyard, entry_bytes(entry));
                 entry_free(entry);
                 freed++;
             }
@@ -162,7 +164,7 @@ graveyard_free_some(struct graveyard *graveyard, struct arena *arena, uint32_t m
         }
         brd_mutex_unlock(&graveyard->lock);
         if (entry != NULL) {
-            count_freed(graveyard, entry_footprint(entry));
+            count_freed(graveyard, entry_bytes(entry));
             entry_free(entry);
             freed++;
             continue;
@@ -171,6 +173,7 @@ graveyard_free_some(struct graveyard *graveyard, struct arena *arena, uint32_t m
             break;
         freed += empty_grave(graveyard, arena, graveyard->current, max - freed, &done);
         if (done) {
+            count_freed(graveyard, heap_size(graveyard->current));
             free(graveyard->current);
             graveyard->current = NULL;
         }

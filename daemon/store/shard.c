@@ -3,6 +3,9 @@
  * Counters have one writer at a time, whoever holds the stripe for writing, and
  * any reader. Bytes are gathered in the shard and added to the store's sum when
  * they pass 4 KiB, so that the sum's cache line does not move with every write.
+ * Blobs are not among them: readers and the log may hold one for longer than its
+ * entry lives, so each is counted in the store's sum of blobs from when it is
+ * first put until its last reference goes.
  *
  * A shard without entries has no table and no wheel: an idle keyspace costs its
  * shards only. Not here: freeing. What is taken out goes back to the caller,
@@ -72,11 +75,16 @@ shard_reserve(struct shard *shard, struct shard_env *env, bool has_deadline)
 
 /* Count a new entry and take up its deadline. Returns its bytes. */
 static uint64_t
-take_up(struct shard *shard, struct brd_entry *entry, uint64_t now_ms)
+take_up(struct shard *shard, struct shard_env *env, struct brd_entry *entry, uint64_t now_ms)
 {
-    uint64_t bytes = entry_footprint(entry);
+    uint64_t bytes = entry_bytes(entry);
     uint64_t deadline_ms = entry_deadline(entry);
+    struct brd_blob *blob = entry_blob(entry);
 
+    if (BRD_UNLIKELY(blob != NULL)) {
+        brd_blob_count(blob, &env->blob_bytes);
+        brd_counter_add(&shard->blob_bytes, brd_blob_footprint(blob));
+    }
     brd_counter_add(&shard->entries, 1);
     brd_counter_add(&shard->data_bytes, entry_key(entry).size + entry_value_size(entry));
     brd_counter_add(&shard->entry_bytes, bytes);
@@ -96,8 +104,11 @@ take_up(struct shard *shard, struct brd_entry *entry, uint64_t now_ms)
 static uint64_t
 let_go(struct shard *shard, struct brd_entry *entry, bool is_linked)
 {
-    uint64_t bytes = entry_footprint(entry);
+    uint64_t bytes = entry_bytes(entry);
+    struct brd_blob *blob = entry_blob(entry);
 
+    if (BRD_UNLIKELY(blob != NULL))
+        count_down(&shard->blob_bytes, brd_blob_footprint(blob));
     count_down(&shard->entries, 1);
     count_down(&shard->data_bytes, entry_key(entry).size + entry_value_size(entry));
     count_down(&shard->entry_bytes, bytes);
@@ -137,7 +148,7 @@ shard_put(struct shard *shard, struct shard_env *env, uint64_t hash, struct brd_
     }
     /* Before it can be counted: those who count have no lock. */
     raise_to(&shard->newest_change, version);
-    bytes = take_up(shard, entry, now_ms);
+    bytes = take_up(shard, env, entry, now_ms);
     gather(shard, env, bytes, before);
     return old;
 }
@@ -240,6 +251,7 @@ forget(struct shard *shard, uint64_t version)
     atomic_store_explicit(&shard->with_deadline, 0, memory_order_relaxed);
     atomic_store_explicit(&shard->data_bytes, 0, memory_order_relaxed);
     atomic_store_explicit(&shard->entry_bytes, 0, memory_order_relaxed);
+    atomic_store_explicit(&shard->blob_bytes, 0, memory_order_relaxed);
 }
 
 void

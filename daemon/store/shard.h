@@ -12,6 +12,7 @@ struct shard_env {
     struct brd_hash_key secret;
     struct arena arena;
     _Atomic uint64_t used_bytes; /* relaxed; shards add what they have gathered */
+    _Atomic uint64_t blob_bytes; /* relaxed; large values, until their last reference goes */
 };
 
 struct shard {
@@ -22,10 +23,11 @@ struct shard {
     brd_counter entries;
     brd_counter with_deadline;
     brd_counter data_bytes;
-    brd_counter entry_bytes;
+    brd_counter entry_bytes; /* without blobs */
     brd_counter expiry_bytes;
-    int64_t unreported;    /* bytes not yet added to env's used_bytes */
-    struct expiry *expiry; /* owned; NULL while there is no deadline */
+    brd_counter blob_bytes; /* of entries; a blob that outlives its entry is env's alone */
+    int64_t unreported;     /* bytes not yet added to env's used_bytes */
+    struct expiry *expiry;  /* owned; NULL while there is no deadline */
 } __attribute__((aligned(BRD_CACHE_LINE)));
 
 /* Bytes of everything but entries. */
@@ -74,7 +76,7 @@ uint32_t shard_reap(struct shard *shard, struct shard_env *env, uint64_t now_ms,
 struct shard_rest {
     struct table table;
     uint64_t entries;
-    uint64_t bytes; /* entries and table */
+    uint64_t bytes; /* entries, without blobs, and table */
 };
 
 /* Move all entries into out_rest, whose table has the small directory given.

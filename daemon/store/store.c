@@ -94,6 +94,7 @@ brd_store_destroy(struct brd_store **store_at)
     graveyard_fini(&store->graveyard, &store->env.arena);
     BRD_CHECK(atomic_load_explicit(&store->env.used_bytes, memory_order_relaxed) ==
               heap_size(store) + heap_size(store->stripes.locks));
+    BRD_CHECK(atomic_load_explicit(&store->env.blob_bytes, memory_order_relaxed) == 0);
     arena_fini(&store->env.arena);
     brd_mutex_fini(&store->lock);
     stripes_fini(&store->stripes);
@@ -550,12 +551,13 @@ brd_store_get_memory(const struct brd_store *store, struct brd_store_memory *out
     struct brd_mutex *lock = (struct brd_mutex *)(uintptr_t)&store->lock;
     const struct brd_keyspace *keyspace;
     struct brd_store_memory sum = { 0 };
+    uint64_t blob_bytes;
     uint32_t i;
 
-    sum.table_bytes = heap_size(store) + heap_size(store->stripes.locks);
+    sum.fixed_bytes = heap_size(store) + heap_size(store->stripes.locks);
     brd_mutex_lock(lock);
     for (keyspace = store->keyspaces; keyspace != NULL; keyspace = keyspace->next) {
-        sum.table_bytes += keyspace->fixed_bytes;
+        sum.fixed_bytes += keyspace->fixed_bytes;
         for (i = 0; i <= keyspace->shard_mask; i++) {
             const struct shard *shard = &keyspace->shards[i];
 
@@ -563,10 +565,14 @@ brd_store_get_memory(const struct brd_store *store, struct brd_store_memory *out
             sum.with_deadline += brd_counter_get(&shard->with_deadline);
             sum.data_bytes += brd_counter_get(&shard->data_bytes);
             sum.entry_bytes += brd_counter_get(&shard->entry_bytes);
-            sum.table_bytes += shard_table_bytes(shard);
+            sum.blob_bytes += brd_counter_get(&shard->blob_bytes);
+            sum.table_bytes += brd_counter_get(&shard->table.bytes);
+            sum.deadline_bytes += brd_counter_get(&shard->expiry_bytes);
         }
     }
     brd_mutex_unlock(lock);
+    blob_bytes = atomic_load_explicit(&store->env.blob_bytes, memory_order_relaxed);
+    sum.held_bytes = blob_bytes > sum.blob_bytes ? blob_bytes - sum.blob_bytes : 0;
     sum.graveyard_bytes = atomic_load_explicit(&store->graveyard.bytes, memory_order_relaxed);
     *out_memory = sum;
 }
@@ -575,6 +581,7 @@ uint64_t
 brd_store_used_bytes(const struct brd_store *store)
 {
     return atomic_load_explicit(&store->env.used_bytes, memory_order_relaxed) +
+           atomic_load_explicit(&store->env.blob_bytes, memory_order_relaxed) +
            atomic_load_explicit(&store->graveyard.bytes, memory_order_relaxed);
 }
 

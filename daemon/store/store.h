@@ -37,7 +37,7 @@ struct brd_store_options {
 
 BRD_MUST_CHECK enum brd_status
 brd_store_create(const struct brd_store_options *options, struct brd_store **out_store);
-/* All keyspaces are gone. */
+/* All keyspaces are gone, and every reference to a blob that was in them. */
 void brd_store_destroy(struct brd_store **store);
 
 uint32_t brd_store_stripes(const struct brd_store *store);
@@ -187,16 +187,21 @@ struct brd_store_memory {
     uint64_t entries;         /* number */
     uint64_t with_deadline;   /* number */
     uint64_t data_bytes;      /* keys and values as the user sent them */
-    uint64_t entry_bytes;     /* what the allocator gave for entries and blobs */
-    uint64_t table_bytes;     /* buckets, directories, deadlines, shards, stripes */
-    uint64_t graveyard_bytes; /* removed, not freed yet */
+    uint64_t entry_bytes;     /* what the allocator gave for entries, without blobs */
+    uint64_t blob_bytes;      /* the same for the blobs of entries */
+    uint64_t held_bytes;      /* and for blobs that have lost their entry: not freed yet, or
+                                 still being sent or logged */
+    uint64_t table_bytes;     /* buckets and directories */
+    uint64_t deadline_bytes;  /* the order of deadlines */
+    uint64_t fixed_bytes;     /* stripes, shards */
+    uint64_t graveyard_bytes; /* entries and tables removed, not freed yet */
 };
 
 /* Sums over all keyspaces. O(shards), no lock: a moment's blur. */
 void brd_store_get_memory(const struct brd_store *store, struct brd_store_memory *out_memory);
 
-/* entry_bytes + table_bytes + graveyard_bytes, cheap (one load), late by at
- * most 4 KiB a shard: what the memory limit is checked against. */
+/* The sum of all bytes above but data_bytes, cheap (three loads), late by at
+ * most 4 KiB a shard. */
 uint64_t brd_store_used_bytes(const struct brd_store *store);
 
 /* ---- behind the caller ---- */

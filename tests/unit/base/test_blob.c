@@ -18,6 +18,37 @@ START_TEST(a_blob_lives_until_its_last_reference_is_given_up)
 }
 END_TEST
 
+START_TEST(a_large_blob_takes_no_larger_class_for_its_header)
+{
+    struct brd_blob *blob = brd_blob_create(1 << 16);
+
+    ck_assert_uint_ge(brd_blob_footprint(blob), (1 << 16) + sizeof(*blob));
+    ck_assert_uint_lt(brd_blob_footprint(blob), (1 << 16) + 4096);
+    brd_blob_unref(blob);
+}
+END_TEST
+
+START_TEST(what_is_counted_is_counted_until_the_last_reference_goes)
+{
+    static const size_t sizes[] = { 1, BRD_BLOB_APART - 1, BRD_BLOB_APART, 1 << 20 };
+    _Atomic uint64_t meter = 7;
+    size_t i;
+
+    for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct brd_blob *blob = brd_blob_create(sizes[i]);
+
+        memset(blob->data, 'x', sizes[i]);
+        brd_blob_count(blob, &meter);
+        ck_assert_uint_eq(atomic_load(&meter), 7 + brd_blob_footprint(blob));
+        brd_blob_count(brd_blob_ref(blob), &meter);
+        brd_blob_unref(blob);
+        ck_assert_uint_eq(atomic_load(&meter), 7 + brd_blob_footprint(blob));
+        brd_blob_unref(blob);
+        ck_assert_uint_eq(atomic_load(&meter), 7);
+    }
+}
+END_TEST
+
 START_TEST(an_empty_blob_is_one)
 {
     struct brd_blob *blob = brd_blob_copy(brd_bytes(NULL, 0));
@@ -62,5 +93,7 @@ START_TEST(many_threads_count_right)
 END_TEST
 
 RUN_TESTS("blob", { a_blob_lives_until_its_last_reference_is_given_up, 0 },
+          { a_large_blob_takes_no_larger_class_for_its_header, 0 },
+          { what_is_counted_is_counted_until_the_last_reference_goes, 0 },
           { an_empty_blob_is_one, 0 }, { an_impossible_size_is_refused, 0 },
           { many_threads_count_right, 0 })

@@ -130,7 +130,7 @@ START_TEST(a_blob_is_shared_and_given_up_with_its_entry)
         ck_assert_ptr_eq(view.blob, blob);
         ck_assert_ptr_eq(view.value.data, blob->data);
         ck_assert_uint_eq(view.value.size, BRD_STORE_BLOB_MIN);
-        ck_assert_uint_ge(entry_footprint(entries[i]), BRD_STORE_BLOB_MIN);
+        ck_assert_uint_ge(brd_blob_footprint(entry_blob(entries[i])), BRD_STORE_BLOB_MIN);
         ck_assert(entry_has_key(entries[i], brd_bytes_of("key")));
     }
     ck_assert_uint_eq(atomic_load(&blob->refs), 3);

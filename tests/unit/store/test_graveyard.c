@@ -149,7 +149,7 @@ START_TEST(expiring_everything_gives_every_byte_back)
 }
 END_TEST
 
-START_TEST(a_large_value_is_counted_until_the_freer_has_freed_it)
+START_TEST(a_large_value_is_counted_until_its_last_reference_goes)
 {
     const size_t size = (size_t)64 << 20;
     struct brd_blob *blob = brd_blob_create(size);
@@ -180,14 +180,71 @@ START_TEST(a_large_value_is_counted_until_the_freer_has_freed_it)
     blob = brd_blob_ref(view.blob);
     brd_guard_end(&guard);
     put(store, keyspace, key, brd_bytes_of("small"), 2, 0, 1);
-    ck_assert_uint_ge(memory_now().graveyard_bytes, size);
+    ck_assert_uint_gt(memory_now().graveyard_bytes, 0);
     ck_assert_uint_ge(brd_store_used_bytes(store), at_start + size);
     ck_assert_uint_eq(brd_store_free_some(store, 10), 1);
     ck_assert_uint_eq(memory_now().graveyard_bytes, 0);
+    ck_assert_uint_eq(memory_now().blob_bytes, 0);
+    ck_assert_uint_ge(memory_now().held_bytes, size);
+    ck_assert_uint_ge(brd_store_used_bytes(store), at_start + size);
     ck_assert_uint_eq(blob->data[0], 'a');
     ck_assert_uint_eq(blob->data[size - 1], 'z');
     brd_blob_unref(blob);
+    ck_assert_uint_eq(memory_now().held_bytes, 0);
+    ck_assert_uint_lt(brd_store_used_bytes(store), at_start + size);
     removed(store, keyspace, key, 3, 1);
+    ck_assert_uint_eq(brd_store_used_bytes(store), at_start);
+    teardown();
+}
+END_TEST
+
+/* Setting a deadline makes a new entry around the same bytes. */
+START_TEST(a_touched_large_value_is_counted_once)
+{
+    static uint8_t large[1 << 20];
+    struct brd_bytes key = brd_bytes_of("large");
+    uint64_t at_start;
+    uint64_t used;
+    uint64_t version;
+
+    setup();
+    at_start = brd_store_used_bytes(store);
+    put(store, keyspace, key, brd_bytes(large, sizeof(large)), 1, 0, 1);
+    used = brd_store_used_bytes(store);
+    for (version = 2; version < 10; version++) {
+        uint64_t hash = brd_store_hash(store, key);
+        struct brd_guard guard;
+        struct brd_entry *entry;
+
+        brd_guard_begin(&guard, keyspace, BRD_GUARD_WRITE, hash);
+        entry = brd_guard_copy_entry(&guard, hash, key, false);
+        ck_assert_ptr_nonnull(entry);
+        ck_assert_int_eq(brd_guard_reserve(&guard, hash, false), BRD_OK);
+        brd_guard_put(&guard, hash, entry, version, 0, 1);
+        brd_guard_end(&guard);
+        free_graveyard(store);
+        ck_assert_uint_eq(brd_store_used_bytes(store), used);
+        ck_assert_uint_eq(memory_now().held_bytes, 0);
+    }
+    ck_assert_uint_ge(memory_now().blob_bytes, sizeof(large));
+    ck_assert_uint_lt(memory_now().blob_bytes, sizeof(large) + 4096);
+    removed(store, keyspace, key, 10, 1);
+    free_graveyard(store);
+    ck_assert_uint_eq(brd_store_used_bytes(store), at_start);
+    teardown();
+}
+END_TEST
+
+START_TEST(what_a_clear_allocates_is_counted)
+{
+    uint64_t at_start;
+
+    setup();
+    at_start = brd_store_used_bytes(store);
+    clear_all(keyspace, 1);
+    ck_assert_uint_gt(memory_now().graveyard_bytes, 16 * sizeof(struct brd_store *));
+    ck_assert_uint_eq(brd_store_used_bytes(store), at_start + memory_now().graveyard_bytes);
+    free_graveyard(store);
     ck_assert_uint_eq(brd_store_used_bytes(store), at_start);
     teardown();
 }
@@ -197,4 +254,5 @@ RUN_TESTS("graveyard", a_cleared_keyspace_is_freed_in_bounded_steps,
           a_keyspace_is_used_while_its_former_content_is_freed,
           what_the_graveyard_still_holds_is_freed_with_the_store,
           deleting_everything_gives_every_byte_back, expiring_everything_gives_every_byte_back,
-          a_large_value_is_counted_until_the_freer_has_freed_it)
+          a_large_value_is_counted_until_its_last_reference_goes,
+          a_touched_large_value_is_counted_once, what_a_clear_allocates_is_counted)

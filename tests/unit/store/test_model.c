@@ -211,8 +211,9 @@ check_memory(void)
     ck_assert_uint_eq(memory.entries, model_count);
     ck_assert_uint_eq(memory.with_deadline, timed);
     ck_assert_uint_eq(memory.data_bytes, data);
-    ck_assert_uint_ge(memory.entry_bytes, data);
-    sum = memory.entry_bytes + memory.table_bytes + memory.graveyard_bytes;
+    ck_assert_uint_ge(memory.entry_bytes + memory.blob_bytes, data);
+    sum = memory.entry_bytes + memory.blob_bytes + memory.held_bytes + memory.table_bytes +
+          memory.deadline_bytes + memory.fixed_bytes + memory.graveyard_bytes;
     ck_assert_uint_le(sum > used ? sum - used : used - sum,
                       4096 * (uint64_t)brd_keyspace_shards(keyspace));
 }
