@@ -51,7 +51,8 @@ fill_defaults(struct brd_engine_options *options)
 enum brd_status
 brd_engine_create(const struct brd_engine_options *options, struct brd_engine **out_engine)
 {
-    struct brd_store_options store_options = { .stripes = options->stripes };
+    struct brd_store_options store_options = { .stripes = options->stripes,
+                                               .secret = options->secret };
     struct brd_engine *engine;
     enum brd_status status;
 
@@ -61,6 +62,7 @@ brd_engine_create(const struct brd_engine_options *options, struct brd_engine **
     if (engine == NULL)
         return BRD_OUT_OF_MEMORY;
     engine->options = *options;
+    engine->options.secret = NULL;
     fill_defaults(&engine->options);
     engine->clock = options->clock;
     atomic_init(&engine->floor_ns, 0);

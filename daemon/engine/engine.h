@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/durability.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/request.h"
 #include "base/status.h"
 
@@ -38,6 +39,7 @@ struct brd_engine_options {
         max_clock_behind_ns; /* refuse to start when the clock is further behind the log; 0: 1 h */
     bool ignore_clock;       /* start all the same */
     bool manual;             /* tests: no reaper thread; call brd_engine_tick */
+    const struct brd_hash_key *secret; /* NULL: random. Tests give one; borrowed for create */
     /* The log has moved, has room again, or has failed. From the log's threads,
      * no lock held; must not block. May be NULL. */
     void (*on_progress)(void *arg);
