@@ -77,6 +77,8 @@ function part_of(path,    dir, count) {
             return "unit " dir[3]
         if (dir[2] == "engine" || dir[2] == "session")
             return "unit " dir[2]
+        if (dir[2] == "cost")
+            return "unit session"   # the way of a request, from here down
         if (dir[2] == "fuzz" || dir[2] == "support")
             return dir[2]
         return "outside"            # e2e, crash, systemd, bench: a user of the daemon
