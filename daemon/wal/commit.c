@@ -90,10 +90,12 @@ advice(int result)
 void
 commit_poison(struct commit *commit, const char *action, const char *path, int result)
 {
+    /* Closed before anybody can see the poison: whoever writes after a first answer that
+     * tells of the failure is refused, and does not get another unknown result. */
+    queue_close(commit->queue);
     if (!atomic_exchange(&commit->poisoned, true))
         brd_diag_error("the log has failed: cannot %s %s: %s; no more writes: %s", action, path,
                        brd_file_error(result), advice(result));
-    queue_close(commit->queue);
     /* What was written before is synced as soon as may be. */
     commit_want_sync(commit, UINT64_MAX);
     notify(commit);

@@ -5,7 +5,10 @@
 #include "wal_test.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
+#include <unistd.h>
 
 static struct log_test test;
 
@@ -308,6 +311,50 @@ START_TEST(after_a_failed_write_nothing_more_is_written_or_acknowledged)
 }
 END_TEST
 
+/* Replaces stderr by a pipe that takes no more: whoever has a message waits. Returns the
+ * pipe's other end, which lets it go on when it is closed. */
+static int
+block_stderr(int *out_kept)
+{
+    static const char filler[4096];
+    int ends[2];
+
+    ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+    ck_assert_int_eq(fcntl(ends[1], F_SETFL, O_NONBLOCK), 0);
+    while (write(ends[1], filler, sizeof(filler)) > 0)
+        ;
+    ck_assert_int_eq(fcntl(ends[1], F_SETFL, 0), 0);
+    *out_kept = dup(STDERR_FILENO);
+    ck_assert_int_eq(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
+    close(ends[1]);
+    return ends[0];
+}
+
+START_TEST(who_writes_after_the_failure_was_seen_is_refused_at_once)
+{
+    int kept;
+    int other_end;
+
+    signal(SIGPIPE, SIG_IGN);
+    test_up(&test);
+    test_append_groups(&test, 3, BRD_DURABILITY_NORMAL);
+    other_end = block_stderr(&kept);
+    brd_diag_set_level(BRD_DIAG_ERROR);
+    faulty_fail_path(test.disk, "/wal/");
+    faulty_fail(test.disk, FAULTY_WRITE, 1, 1, ENOSPC);
+    test_append_many(&test, 1, true);
+    while (!brd_wal_poisoned(test.wal))
+        sched_yield();
+    /* Its thread has not gone beyond the message. */
+    ck_assert_int_eq(brd_wal_reserve(test.wal, 10), BRD_READ_ONLY);
+    close(other_end);
+    dup2(kept, STDERR_FILENO);
+    close(kept);
+    ck_assert_int_eq(brd_wal_stop(test.wal), BRD_IO_ERROR);
+    brd_wal_close(&test.wal);
+}
+END_TEST
+
 START_TEST(a_failed_sync_is_never_repeated)
 {
     uint64_t before;
@@ -426,6 +473,7 @@ main(void)
     tcase_add_test(tcase, a_first_start_survives_every_failing_call);
     tcase_add_test(tcase, a_short_write_is_continued_or_poisons);
     tcase_add_test(tcase, after_a_failed_write_nothing_more_is_written_or_acknowledged);
+    tcase_add_test(tcase, who_writes_after_the_failure_was_seen_is_refused_at_once);
     tcase_add_test(tcase, a_failed_sync_is_never_repeated);
     tcase_add_test(tcase, a_segment_that_meta_could_not_name_is_never_acknowledged);
     tcase_add_test(tcase, a_record_reserved_before_the_failure_is_dropped_after_it);
