@@ -4,10 +4,9 @@ has the same time left, to the millisecond.
 import pathlib
 import random
 import sys
-import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from rig import CrashResults, Daemon, SEED, folder_of_its_own  # noqa: E402
+from rig import CrashResults, Daemon, SEED, Wall, folder_of_its_own  # noqa: E402
 from brindle_client import Client, pb  # noqa: E402
 
 SHORT_KEYS = 400
@@ -15,13 +14,11 @@ SHORT_MS = 600
 LONG_KEYS = 100
 SLACK_MS = 2  # both ends round
 
+wall = Wall()
+
 
 def start(data_dir, durability="normal"):
     return Daemon("--durability", durability, "--workers", "2", data_dir=data_dir)
-
-
-def now_ms():
-    return time.time_ns() // 1_000_000
 
 
 def put_with_deadlines(client, dice):
@@ -29,24 +26,26 @@ def put_with_deadlines(client, dice):
     deadlines = {}
     for number in range(SHORT_KEYS):
         key = b"short/%d" % number
-        deadline = now_ms() + dice.randrange(1, SHORT_MS)
+        deadline = wall.latest_ms() + dice.randrange(1, SHORT_MS)
         if number % 3 == 0:
             client.call(put=pb.Put(key=key, value=b"x", deadline_ms=deadline))
         else:
             client.call(put=pb.Put(key=key, value=b"x"))
             client.call(expire=pb.Expire(key=key, deadline_ms=deadline))
             if number % 3 == 2:  # keeps the deadline
-                client.call(append=pb.Append(key=key, value=b"y"))
+                size = client.call(append=pb.Append(key=key, value=b"y")).number
+                if size == 1:  # it has passed already: this is a new key, and has none
+                    client.call(delete=pb.Delete(keys=[key]))
         deadlines[key] = deadline
     return deadlines
 
 
-def look_until_gone(daemon, deadlines, gone):
+def look_until_gone(daemon, deadlines, gone, dice):
     """Asks for all of them until none is left, or for one round of those that are gone."""
     with Client(daemon.listen) as client:
         while True:
             keys = list(deadlines)
-            asked_ms = now_ms()
+            asked_ms = wall.earliest_ms()
             items = client.call(get_many=pb.GetMany(keys=keys)).items
             for key, item in zip(keys, items):
                 assert not (item.found and key in gone), f"{key} has returned"
@@ -56,7 +55,7 @@ def look_until_gone(daemon, deadlines, gone):
                     gone.add(key)
             if len(gone) == len(keys):
                 return
-            if now_ms() % 97 == 0:
+            if dice.randrange(50) == 0:
                 return  # to be killed in between, sometimes
 
 
@@ -69,7 +68,7 @@ def expired_keys_never_return(durability):
         restarts = 0
         while len(gone) < len(deadlines) or restarts < 3:
             with start(data_dir, durability) as daemon:
-                look_until_gone(daemon, deadlines, gone)
+                look_until_gone(daemon, deadlines, gone, dice)
                 if dice.random() < 0.5:
                     daemon.kill()
                 else:
@@ -82,10 +81,10 @@ def expired_keys_never_return(durability):
 
 def left_ms(client, key):
     """(earliest, latest) deadline that the answer allows."""
-    before = now_ms()
+    before = wall.earliest_ms()
     reply = client.call(ttl=pb.Ttl(key=key))
     assert reply.status == pb.OK, reply
-    return before + reply.ttl_ms - SLACK_MS, now_ms() + reply.ttl_ms + SLACK_MS
+    return before + reply.ttl_ms - SLACK_MS, wall.latest_ms() + reply.ttl_ms + SLACK_MS
 
 
 def deadlines_stay():
@@ -96,10 +95,10 @@ def deadlines_stay():
             for number in range(LONG_KEYS):
                 key = b"long/%d" % number
                 ttl_ms = dice.randrange(100_000, 10_000_000_000)
-                before = now_ms()
+                before = wall.earliest_ms()
                 client.call(put=pb.Put(key=key, value=b"x", ttl_ms=ttl_ms))
-                deadlines[key] = (before + ttl_ms, now_ms() + ttl_ms)
-            client.call(put=pb.Put(key=b"persistent", value=b"x", ttl_ms=100))
+                deadlines[key] = (before + ttl_ms, wall.latest_ms() + ttl_ms)
+            client.call(put=pb.Put(key=b"persistent", value=b"x", ttl_ms=100_000))
             assert client.call(persist=pb.Persist(key=b"persistent")).number == 1
         for orderly in (False, True, False):
             with start(data_dir) as daemon, Client(daemon.listen) as client:

@@ -21,11 +21,10 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 
-from daemon import (SRC, Daemon, Results, build_folder, find_program,  # noqa: E402
+from daemon import (PATIENCE_S, SRC, Daemon, Results, build_folder, find_program,  # noqa: E402
                     sanitizer_prefix, until)
 
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(1, 2**31))
-LINE_S = 180
 CLONE_NEWNS = 0x20000
 
 has_namespace = False
@@ -68,7 +67,7 @@ class Helper:
             [*sanitizer_prefix(program), program, *map(str, args)], text=True, bufsize=1,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "SEED": str(seed)})
 
-    def ask(self, command, timeout=LINE_S):
+    def ask(self, command, timeout=PATIENCE_S):
         """The answer to a command. AssertionError: it says that a promise was broken."""
         self.process.stdin.write(command + "\n")
         if not select.select([self.process.stdout], [], [], timeout)[0]:
@@ -161,7 +160,7 @@ class Disk:
 
     def detach(self):
         unmount(self.folder)
-        until(lambda: not run("losetup", "-j", self.image), 60, f"the end of {self.loop}")
+        until(lambda: not run("losetup", "-j", self.image), what=f"the end of {self.loop}")
 
     def restore(self):
         """Power is back: the device is opened anew, the journal is replayed."""
@@ -272,11 +271,43 @@ def verify_log(data_dir):
         assert done.returncode == 0, f"brindle-wal verify: {done.returncode}\n{done.stdout}"
 
 
+class Wall:
+    """The wall clock, as far as somebody else can be expected to have it.
+
+    Who follows the wall clock does it a moment late when it is stepped (by a time service, or
+    because the machine was suspended). So what may be expected of another process lies between
+    the earliest and the latest that any offset to CLOCK_BOOTTIME gives that was seen so far:
+    they are one and the same as long as nobody steps the clock."""
+
+    def __init__(self):
+        self._offsets = set()
+        self._look()
+
+    def _look(self):
+        """Notes the offset, from the closest of some readings."""
+        tries = []
+        for _ in range(5):
+            before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            wall = time.time_ns()
+            apart = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - before
+            tries.append((apart, wall - before - apart // 2))
+        offset = min(tries)[1]
+        self._offsets = {offset, *self._offsets}
+        self._offsets = {min(self._offsets), max(self._offsets)}
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+    def earliest_ms(self):
+        return (self._look() + min(self._offsets)) // 1_000_000
+
+    def latest_ms(self):
+        return (self._look() + max(self._offsets)) // 1_000_000
+
+
 def seconds_since(start):
     return f"{time.monotonic() - start:.1f} s"
 
 
-__all__ = ["CrashResults", "Daemon", "Disk", "Helper", "SEED", "address_of", "build_broken",
+__all__ = ["CrashResults", "Daemon", "Disk", "Helper", "SEED", "Wall", "address_of", "build_broken",
            "build_folder",
            "find_program", "folder_of_its_own", "number", "numbers_of", "preload", "run", "sanitizer_prefix",
            "seconds_since", "small_disk", "verify_log", "wal_tool", "why_no_disk", "why_no_mount"]
