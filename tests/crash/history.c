@@ -30,7 +30,7 @@
 #define REGISTERS  28
 #define HOT        4 /* of the registers: every other operation */
 #define COUNTERS   8
-#define TIMEOUT_MS 120000 /* some disks need ten seconds for a sync, now and then */
+#define TIMEOUT_MS 600000 /* some disks need ten seconds for a sync, now and then */
 #define POLL_MS    100
 
 struct client {

@@ -47,7 +47,7 @@
 
 #define CONNS_MAX   16
 #define READERS_MAX 4
-#define STUCK_MS    120000 /* some disks need ten seconds for a sync, now and then */
+#define STUCK_MS    600000 /* some disks need ten seconds for a sync, now and then */
 #define POLL_MS     100    /* so often a silent thread asks whether it is over */
 #define SHORT_MS    40
 

@@ -22,7 +22,6 @@ from rig import (CrashResults, Daemon, Disk, Helper, SEED, address_of, find_prog
 OPERATIONS = number("OPERATIONS", 200_000)
 KILLS = number("KILLS", 20)
 SLOW_SYNC_MS = 1
-DYING_S = 120  # some kernels keep a killed process busy with the dead file system
 
 
 def make_history(file, disk, data_dir, dice):
@@ -40,7 +39,7 @@ def make_history(file, disk, data_dir, dice):
                                    + (f" {disk.folder}" if cut else ""))
                 assert said.split()[0] == ("down" if moment < OPERATIONS else "end"), said
                 daemon.process.kill()
-                daemon.wait(DYING_S)
+                daemon.wait()
             if cut:
                 disk.restore()
                 cuts += 1

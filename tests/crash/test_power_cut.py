@@ -22,7 +22,6 @@ CUTS_ON_ONE = 5  # on the same data; the log only grows
 SYNC_MS = 300
 SLOW_SYNC_MS = 5
 PLAN_BROKEN = "conns=8 depth=1 think_ms=12 at=120"
-DYING_S = 120  # some kernels keep a killed process busy with the dead file system
 BOUND_MS = 2 * SYNC_MS + 500  # stated: twice the interval; and what a slow machine adds
 
 
@@ -47,7 +46,7 @@ def one_cut(load, disk, durability, plan, program=None, slow=False):
     with start(disk.folder / "data", durability, program=program, env=env) as daemon:
         load.ask(f"run {address_of(daemon)} {plan} "
                  f"class={durability} cut={disk.folder} kill={daemon.pid}")
-        daemon.wait(DYING_S)
+        daemon.wait()
     disk.restore()
     with start(disk.folder / "data", durability, program=program) as daemon:
         said = load.ask(f"verify {address_of(daemon)} rule=cut class={durability} "

@@ -42,7 +42,7 @@ def frame(message):
 
 
 class Client:
-    def __init__(self, address, timeout=60):
+    def __init__(self, address, timeout=600):
         if isinstance(address, str):
             self.socket = socket.socket(socket.AF_UNIX)
             self.socket.settimeout(timeout)

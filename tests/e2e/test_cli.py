@@ -12,12 +12,11 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from daemon import Daemon, Results, find_program, sanitizer_prefix, scratch
+from daemon import PATIENCE_S, Daemon, Results, find_program, sanitizer_prefix, scratch
 
 DONE, FAILED, NOT_FOUND, USAGE = 0, 1, 2, 64
 CLI = find_program("brindle")
 PREFIX = sanitizer_prefix(CLI)
-READ_S = 20
 
 
 class Cli:
@@ -231,7 +230,7 @@ class Terminal:
 
     def until(self, text):
         """Reads until the text has been seen; returns what came before and with it."""
-        end = time.monotonic() + READ_S
+        end = time.monotonic() + PATIENCE_S
         while text not in self.seen:
             assert time.monotonic() < end, f"no {text} in {self.seen}"
             if select.select([self.fd], [], [], 0.5)[0]:

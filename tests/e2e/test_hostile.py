@@ -11,7 +11,7 @@ import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from brindle_client import Client, frame, pb
-from daemon import Daemon, Results, find_program, sanitizer_prefix, scratch, until
+from daemon import PATIENCE_S, Daemon, Results, find_program, sanitizer_prefix, scratch, until
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -28,44 +28,54 @@ def expect(reply, status="OK"):
 
 
 class Flood:
-    """Many requests of one kind in one go, whose replies are taken at once."""
+    """Requests of one kind without end, until it is told to stop; replies are taken at once.
+    Many are under way all the time, but not more than are answered soon after."""
 
-    def __init__(self, address, request, count):
-        self.socket = socket.create_connection(address, 60)
+    PORTION = 500
+    PORTIONS = 8
+
+    def __init__(self, address, request):
+        self.client = Client(address)
+        self.portion = frame(request) * self.PORTION
+        self.room = threading.Semaphore(self.PORTIONS)
         self.begun = threading.Event()
+        self.enough = threading.Event()
         self.done = threading.Event()
-        last = pb.Request(ping=pb.Ping(payload=THE_END))
-        self.bytes = frame(request) * count + frame(last)
         self.threads = [threading.Thread(target=run, daemon=True)
                         for run in (self._send, self._receive)]
         for thread in self.threads:
             thread.start()
 
     def _send(self):
-        self.socket.sendall(self.bytes)
+        while not self.enough.is_set():
+            self.room.acquire()
+            self.client.socket.sendall(self.portion)
+        self.client.send(pb.Request(ping=pb.Ping(payload=THE_END)))
 
     def _receive(self):
-        tail = b""
-        while THE_END not in tail:
-            piece = self.socket.recv(MIB)
-            assert piece, "closed instead of an answer"
-            tail = (tail + piece)[-100:]
+        count = 0
+        while expect(self.client.receive()).value != THE_END:
+            count += 1
             self.begun.set()
+            if count % self.PORTION == 0:
+                self.room.release()
         self.done.set()
 
     def end(self):
+        self.enough.set()
         for thread in self.threads:
-            thread.join(60)
-        self.socket.close()
+            thread.join(PATIENCE_S)
+        self.client.close()
 
 
 def a_long_pipeline_leaves_room_for_others():
     with Daemon("--workers", "1") as daemon, Client(daemon.listen) as other:
-        flood = Flood(daemon.listen, pb.Request(clear=pb.Clear()), 20000)
-        assert flood.begun.wait(60)
+        flood = Flood(daemon.listen, pb.Request(clear=pb.Clear()))
+        assert flood.begun.wait(PATIENCE_S)
+        # Whoever had to wait until it is over would wait for ever.
         for _ in range(3):
             expect(other.call(ping=pb.Ping()))
-        assert not flood.done.is_set(), "others had to wait for all of it"
+        assert not flood.done.is_set()
         flood.end()
         assert flood.done.is_set(), "the pipeline was not answered to its end"
         expect(other.call(ping=pb.Ping()))
@@ -86,7 +96,7 @@ def crowd_of(daemon, count):
     crowd = [socket.socket() for _ in range(count)]
     for one in crowd:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        one.settimeout(60)
+        one.settimeout(PATIENCE_S)
         one.connect(daemon.listen)
     return crowd
 
@@ -165,7 +175,7 @@ def script(folder, before="", redirect=""):
 def announced_descriptors_that_are_not_there_are_an_error():
     folder = scratch()
     ended = subprocess.run(script(folder, "export LISTEN_PID=$$ LISTEN_FDS=1;", "3>&-"),
-                           timeout=60, capture_output=True, text=True)
+                           timeout=PATIENCE_S, capture_output=True, text=True)
     assert ended.returncode == 1 and "inherited sockets" in ended.stderr, ended
 
 
@@ -173,13 +183,13 @@ def closed_standard_streams_are_replaced():
     folder = scratch()
     process = subprocess.Popen(script(folder, redirect="0<&- 1>&- 2>&-"))
     try:
-        until((folder / "socket").exists, 30)
+        until((folder / "socket").exists)
         with Client(str(folder / "socket")) as client:
             expect(client.call(put=pb.Put(key=b"k", value=b"v")))
         for number in range(3):
             assert os.readlink(f"/proc/{process.pid}/fd/{number}") == "/dev/null"
         process.terminate()
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_S) == 0
     finally:
         process.kill()
         process.wait()

