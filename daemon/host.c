@@ -9,10 +9,6 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
-/* There only where jemalloc has been linked. */
-int mallctl(const char *name, void *oldp, size_t *oldlenp, void *newp, size_t newlen)
-    __attribute__((weak));
-
 uint32_t
 host_cpus(void)
 {
@@ -160,37 +156,4 @@ host_rss_max(void)
     struct rusage usage;
 
     return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
-}
-
-/* jemalloc is there if mallctl answers, and allocates if its count of what this
- * thread has allocated grows with a malloc. */
-static bool
-jemalloc_allocates(void)
-{
-    uint64_t before = 0;
-    uint64_t after = 0;
-    size_t size = sizeof(before);
-    void *volatile block;
-
-    if (mallctl == NULL || mallctl("thread.allocated", &before, &size, NULL, 0) != 0)
-        return false;
-    block = malloc(1000);
-    size = sizeof(after);
-    if (mallctl("thread.allocated", &after, &size, NULL, 0) != 0)
-        after = before;
-    free(block);
-    return after > before;
-}
-
-const char *
-host_allocator(void)
-{
-    static char text[64];
-    const char *version = NULL;
-    size_t size = sizeof(version);
-
-    if (!jemalloc_allocates() || mallctl("version", (void *)&version, &size, NULL, 0) != 0)
-        return "system malloc";
-    snprintf(text, sizeof(text), "jemalloc %.*s", (int)strcspn(version, "-"), version);
-    return text;
 }

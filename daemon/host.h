@@ -23,8 +23,4 @@ uint64_t host_raise_files(uint64_t wanted);
 uint64_t host_rss(void);
 uint64_t host_rss_max(void);
 
-/* "jemalloc 5.3.0", when it really is what allocates, or "system malloc". Static
- * storage. */
-const char *host_allocator(void);
-
 #endif

@@ -11,6 +11,7 @@
  *
  * The watchdog of systemd is only fed while every worker, the acceptor and the
  * engine's background threads show signs of life. */
+#include "base/allocator.h"
 #include "base/check.h"
 #include "base/diag.h"
 #include "config.h"
@@ -40,6 +41,21 @@ enum exit_code {
 
 #define FILES_BESIDE_CONNECTIONS 512
 #define HEARTBEAT_LATE_NS        (3 * BRD_NS_PER_S)
+
+#ifdef BRINDLE_JEMALLOC
+/* jemalloc reads this before main. Measured in docs/store.md, "The allocator".
+ *
+ * background_thread, dirty_decay_ms, muzzy_decay_ms
+ *                     free pages go back to the system within a second, by a
+ *                     thread of jemalloc's and never by a worker; without it, what
+ *                     a mass delete frees stays for as long as nobody allocates
+ * oversize_threshold  large values are no exception: by default freeing one of
+ *                     8 MiB gives its pages back at once, in whoever frees it
+ * cache_oblivious     no page beside each large value */
+extern const char *malloc_conf;
+const char *malloc_conf = "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,"
+                          "oversize_threshold:0,cache_oblivious:false";
+#endif
 
 struct watchdog {
     uint64_t interval_ns; /* between two looks; 0: there is no watchdog */
@@ -90,7 +106,7 @@ print_action(const struct config *config)
     case CONFIG_VERSION:
         snprintf(version, sizeof(version),
                  "brindled " BRINDLE_VERSION "\ncompiler: %s\nallocator: %s\n", process_compiler(),
-                 host_allocator());
+                 brd_allocator_name());
         brd_buf_append(&text, version, strlen(version));
         break;
     case CONFIG_RUN:

@@ -7,6 +7,7 @@
 #include "base/lock.h"
 #include "base/sequencer.h"
 #include "engine/engine.h"
+#include "engine/memory.h"
 #include "store/store.h"
 #include "wal/wal.h"
 
@@ -97,6 +98,7 @@ struct brd_engine {
 
     _Atomic uint64_t floor_ns;         /* the engine's time never goes below; grows; relaxed */
     _Atomic uint64_t max_memory_bytes; /* 0: no limit; relaxed */
+    struct memory_meter memory;
 
     struct brd_mutex lock; /* BRD_RANK_ENGINE: the three below */
     struct brd_caller *callers;

@@ -82,6 +82,7 @@ brd_engine_create(const struct brd_engine_options *options, struct brd_engine **
         brd_engine_destroy(&engine);
         return status;
     }
+    memory_init(engine);
     *out_engine = engine;
     return BRD_OK;
 }

@@ -78,6 +78,7 @@ reaper_tick(struct brd_engine *engine)
     uint32_t n;
 
     check_clock(engine);
+    memory_measure(engine);
     reaped = reap_keyspace(engine, engine->default_ns.keyspace);
     do {
         n = brd_store_free_some(engine->store, FREE_SLICE);

@@ -122,10 +122,14 @@ collect_gauges(struct brd_engine *engine, struct collector *to)
     emit_number(to, "memory_blobs", "bytes", memory.blob_bytes, false);
     emit_number(to, "memory_held", "bytes", memory.held_bytes, false);
     emit_number(to, "memory_tables", "bytes", memory.table_bytes, false);
+    emit_number(to, "memory_chunks", "bytes", memory.chunk_bytes, false);
     emit_number(to, "memory_deadlines", "bytes", memory.deadline_bytes, false);
     emit_number(to, "memory_fixed", "bytes", memory.fixed_bytes, false);
     emit_number(to, "memory_graveyard", "bytes", memory.graveyard_bytes, false);
-    emit_number(to, "memory_used", "bytes", brd_store_used_bytes(engine->store), false);
+    emit_number(to, "memory_overhead", "bytes", memory_overhead(&engine->memory), false);
+    emit_number(to, "memory_used", "bytes",
+                brd_store_used_bytes(engine->store) + memory_overhead(&engine->memory), false);
+    emit_number(to, "memory_free_tables", "bytes", brd_store_idle_bytes(engine->store), false);
     emit_number(to, "memory_limit", "bytes",
                 atomic_load_explicit(&engine->max_memory_bytes, memory_order_relaxed), false);
     emit_number(to, "stripes", "1", brd_store_stripes(engine->store), false);

@@ -128,7 +128,9 @@ step_memory_allows(const struct brd_caller *caller, uint64_t bytes)
 {
     uint64_t max = atomic_load_explicit(&caller->engine->max_memory_bytes, memory_order_relaxed);
 
-    return max == 0 || brd_store_used_bytes(caller->engine->store) + bytes <= max;
+    return max == 0 || brd_store_used_bytes(caller->engine->store) +
+                               memory_overhead(&caller->engine->memory) + bytes <=
+                           max;
 }
 
 enum brd_status

@@ -9,10 +9,13 @@
  *   | chunk  | chunk  | chunk  |  512 of 4 KiB | chunk  |
  *   +--------+--------+--------+----- ... -----+--------+
  *
- * A slab is unmapped only with the arena. When it has no chunk in use its pages
- * are given back to the system (they read as zeros then), its addresses stay.
- * Chunks are taken from the lowest slab that has one: tables that shrink give
- * back their newest chunks, so whole slabs empty at the upper end.
+ * A slab is unmapped only with the arena. The pages of free chunks are given back
+ * to the system (they read as zeros then), their addresses stay. That happens to
+ * chunks that have been free for a while (TRIM_CALLS to twice as many calls of
+ * arena_trim), so that a table that shrinks and grows again keeps its pages; and
+ * to single chunks too, because tables shrink shard by shard, and what 1,024 of
+ * them give back lies scattered over all slabs. Chunks are taken from the lowest
+ * slab that has one.
  *
  * Directories are type-stable: one that was given back is used again as a
  * directory of the same level and size, so that a late reader finds in it
@@ -30,11 +33,17 @@
 #define SLAB_BYTES  ((size_t)2 << 20)
 #define SLAB_CHUNKS (SLAB_BYTES / ARENA_CHUNK_BYTES)
 
+#define SLAB_WORDS (SLAB_CHUNKS / 64)
+
+#define TRIM_CALLS 8
+
+/* A bit for each chunk. */
 struct slab {
     uint8_t *base;
     uint32_t free_count;
-    bool touched; /* the system may hold pages for it */
-    uint64_t free[SLAB_CHUNKS / 64];
+    uint64_t free[SLAB_WORDS];
+    uint64_t paged[SLAB_WORDS];  /* was in use: has pages */
+    uint64_t rested[SLAB_WORDS]; /* free and paged when arena_trim last looked around */
 };
 
 void
@@ -128,9 +137,18 @@ add_slab(struct arena *arena)
     memmove(slab + 1, slab, (arena->slabs_used - i) * sizeof(*slab));
     arena->slabs_used++;
     arena->lowest = i;
-    *slab = (struct slab){ .base = base, .free_count = SLAB_CHUNKS };
+    memset(slab, 0, sizeof(*slab));
+    slab->base = base;
+    slab->free_count = SLAB_CHUNKS;
     memset(slab->free, 0xff, sizeof(slab->free));
     return slab;
+}
+
+static void
+count_idle(struct arena *arena, size_t more, size_t less)
+{
+    atomic_fetch_add_explicit(&arena->idle_bytes, (uint64_t)more - (uint64_t)less,
+                              memory_order_relaxed);
 }
 
 void *
@@ -150,12 +168,19 @@ arena_chunk(struct arena *arena)
     if (slab == NULL)
         slab = add_slab(arena);
     if (slab != NULL) {
+        uint64_t bit;
+
         for (i = 0; slab->free[i] == 0; i++)
             ;
         chunk = slab->base + (i * 64 + (size_t)__builtin_ctzll(slab->free[i])) * ARENA_CHUNK_BYTES;
-        slab->free[i] &= slab->free[i] - 1;
+        bit = slab->free[i] & -slab->free[i];
+        slab->free[i] &= ~bit;
         slab->free_count--;
-        slab->touched = true;
+        atomic_fetch_add_explicit(&arena->used_bytes, ARENA_CHUNK_BYTES, memory_order_relaxed);
+        if ((slab->paged[i] & bit) != 0)
+            count_idle(arena, 0, ARENA_CHUNK_BYTES);
+        slab->paged[i] |= bit;
+        slab->rested[i] &= ~bit;
     }
     brd_mutex_unlock(&arena->lock);
     return chunk;
@@ -178,6 +203,8 @@ arena_chunk_done(struct arena *arena, void *chunk)
     BRD_CHECK((slab->free[number / 64] & bit) == 0);
     slab->free[number / 64] |= bit;
     slab->free_count++;
+    atomic_fetch_sub_explicit(&arena->used_bytes, ARENA_CHUNK_BYTES, memory_order_relaxed);
+    count_idle(arena, ARENA_CHUNK_BYTES, 0);
     if (i < arena->lowest)
         arena->lowest = i;
     brd_mutex_unlock(&arena->lock);
@@ -202,6 +229,7 @@ arena_dir(struct arena *arena, unsigned level, size_t count)
     dir = arena->dirs[level][rank];
     if (dir != NULL) {
         arena->dirs[level][rank] = dir->next;
+        count_idle(arena, 0, dir_bytes(dir));
     } else {
         /* One more place, behind the others: the list of all directories. */
         dir = heap_alloc_zeroed(sizeof(*dir) + (cap + 1) * sizeof(dir->at[0]));
@@ -227,41 +255,89 @@ arena_dir_done(struct arena *arena, unsigned level, struct dir *dir)
     for (i = 0; i < dir->cap; i++)
         atomic_store_explicit(&dir->at[i], NULL, memory_order_relaxed);
     brd_mutex_lock(&arena->lock);
+    count_idle(arena, dir_bytes(dir), 0);
     dir->next = arena->dirs[level][dir->rank];
     arena->dirs[level][dir->rank] = dir;
     brd_mutex_unlock(&arena->lock);
 }
 
-void
-arena_trim(struct arena *arena)
+/* Chunks of the slab whose pages may go now; those that it gives stay out of
+ * free meanwhile, so that nobody takes them. The lock is held. */
+static size_t
+take_rested(struct slab *slab, size_t max, uint64_t out_taken[SLAB_WORDS])
 {
-    bool kept = false;
+    size_t taken = 0;
     size_t i;
 
-    brd_mutex_lock(&arena->lock);
-    for (i = 0; i < arena->slabs_used; i++) {
-        struct slab *slab = &arena->slabs[i];
-        uint8_t *base = slab->base;
+    for (i = 0; i < SLAB_WORDS; i++) {
+        out_taken[i] = taken < max ? slab->free[i] & slab->paged[i] & slab->rested[i] : 0;
+        slab->free[i] &= ~out_taken[i];
+        taken += (size_t)__builtin_popcountll(out_taken[i]);
+    }
+    slab->free_count -= (uint32_t)taken;
+    return taken;
+}
 
-        if (slab->free_count < SLAB_CHUNKS || !slab->touched)
+/* Give the pages of the chunks back, run by run. */
+static void
+drop_pages(uint8_t *base, const uint64_t taken[SLAB_WORDS])
+{
+    size_t from = 0;
+    size_t to;
+
+    for (; from < SLAB_CHUNKS; from = to + 1) {
+        for (to = from; to < SLAB_CHUNKS && (taken[to / 64] >> to % 64 & 1) != 0; to++)
+            ;
+        if (to > from)
+            madvise(base + from * ARENA_CHUNK_BYTES, (to - from) * ARENA_CHUNK_BYTES,
+                    MADV_DONTNEED);
+    }
+}
+
+static void
+look_around(struct arena *arena)
+{
+    size_t i;
+    size_t j;
+
+    for (i = 0; i < arena->slabs_used; i++)
+        for (j = 0; j < SLAB_WORDS; j++)
+            arena->slabs[i].rested[j] = arena->slabs[i].free[j] & arena->slabs[i].paged[j];
+}
+
+size_t
+arena_trim(struct arena *arena, size_t max_bytes)
+{
+    size_t left = max_bytes / ARENA_CHUNK_BYTES;
+    size_t done = 0;
+    size_t i;
+    size_t j;
+
+    brd_mutex_lock(&arena->lock);
+    for (i = 0; i < arena->slabs_used && done < left; i++) {
+        uint8_t *base = arena->slabs[i].base;
+        uint64_t taken[SLAB_WORDS];
+        size_t count = take_rested(&arena->slabs[i], left - done, taken);
+
+        if (count == 0)
             continue;
-        if (!kept) {
-            kept = true;
-            continue;
-        }
-        /* Nobody waits for the system: the slab looks full meanwhile. */
-        slab->free_count = 0;
-        memset(slab->free, 0, sizeof(slab->free));
+        /* Nobody waits for the system. */
         brd_mutex_unlock(&arena->lock);
-        madvise(base, SLAB_BYTES, MADV_DONTNEED);
+        drop_pages(base, taken);
         brd_mutex_lock(&arena->lock);
         i = slab_at(arena, base);
-        slab = &arena->slabs[i];
-        slab->free_count = SLAB_CHUNKS;
-        memset(slab->free, 0xff, sizeof(slab->free));
-        slab->touched = false;
+        for (j = 0; j < SLAB_WORDS; j++) {
+            arena->slabs[i].free[j] |= taken[j];
+            arena->slabs[i].paged[j] &= ~taken[j];
+        }
+        arena->slabs[i].free_count += (uint32_t)count;
         if (i < arena->lowest)
             arena->lowest = i;
+        count_idle(arena, 0, count * ARENA_CHUNK_BYTES);
+        done += count;
     }
+    if (done == 0 && ++arena->trims % TRIM_CALLS == 0)
+        look_around(arena);
     brd_mutex_unlock(&arena->lock);
+    return done * ARENA_CHUNK_BYTES;
 }

@@ -36,6 +36,9 @@ struct arena {
     size_t lowest;                        /* no slab before it has a free chunk */
     struct dir *dirs[2][ARENA_DIR_RANKS]; /* free directories by level and size */
     struct dir *all_dirs;
+    uint32_t trims;              /* calls that found nothing */
+    _Atomic uint64_t used_bytes; /* of chunks in use; relaxed */
+    _Atomic uint64_t idle_bytes; /* of free chunks with pages, and free directories; relaxed */
 };
 
 void arena_init(struct arena *arena);
@@ -55,9 +58,9 @@ struct dir *arena_dir(struct arena *arena, unsigned level, size_t count);
 /* Give a directory back. */
 void arena_dir_done(struct arena *arena, unsigned level, struct dir *dir);
 
-/* Give the system back what whole slabs hold that have no chunk in use, but
- * for one. */
-void arena_trim(struct arena *arena);
+/* Give the system back the pages of chunks that have been free since the last
+ * call: at most max_bytes. One thread at a time. Returns bytes given back. */
+size_t arena_trim(struct arena *arena, size_t max_bytes);
 
 /* Bytes of a directory. */
 static inline size_t

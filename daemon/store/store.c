@@ -26,7 +26,8 @@
 #include "store/stripe.h"
 
 #define STRIPES_DEFAULT 1024
-#define REAP_SLICE      128 /* entries removed for each time the stripe is held */
+#define TRIM_BYTES      ((size_t)32 << 20) /* of free chunks, for each call */
+#define REAP_SLICE      128                /* entries removed for each time the stripe is held */
 
 #ifdef BRD_DEBUG
 _Atomic int64_t heap_fail_after = -1;
@@ -573,6 +574,7 @@ brd_store_get_memory(const struct brd_store *store, struct brd_store_memory *out
     brd_mutex_unlock(lock);
     blob_bytes = atomic_load_explicit(&store->env.blob_bytes, memory_order_relaxed);
     sum.held_bytes = blob_bytes > sum.blob_bytes ? blob_bytes - sum.blob_bytes : 0;
+    sum.chunk_bytes = atomic_load_explicit(&store->env.arena.used_bytes, memory_order_relaxed);
     sum.graveyard_bytes = atomic_load_explicit(&store->graveyard.bytes, memory_order_relaxed);
     *out_memory = sum;
 }
@@ -585,6 +587,12 @@ brd_store_used_bytes(const struct brd_store *store)
            atomic_load_explicit(&store->graveyard.bytes, memory_order_relaxed);
 }
 
+uint64_t
+brd_store_idle_bytes(const struct brd_store *store)
+{
+    return atomic_load_explicit(&store->env.arena.idle_bytes, memory_order_relaxed);
+}
+
 /* ---- behind the caller ---- */
 
 uint32_t
@@ -593,6 +601,6 @@ brd_store_free_some(struct brd_store *store, uint32_t max)
     uint32_t freed = graveyard_free_some(&store->graveyard, &store->env.arena, max);
 
     if (freed < max)
-        arena_trim(&store->env.arena);
+        (void)arena_trim(&store->env.arena, TRIM_BYTES);
     return freed;
 }

@@ -192,6 +192,8 @@ struct brd_store_memory {
     uint64_t held_bytes;      /* and for blobs that have lost their entry: not freed yet, or
                                  still being sent or logged */
     uint64_t table_bytes;     /* buckets and directories */
+    uint64_t chunk_bytes;     /* of table_bytes and graveyard_bytes: pages from the system,
+                                 not from the allocator */
     uint64_t deadline_bytes;  /* the order of deadlines */
     uint64_t fixed_bytes;     /* stripes, shards */
     uint64_t graveyard_bytes; /* entries and tables removed, not freed yet */
@@ -200,9 +202,13 @@ struct brd_store_memory {
 /* Sums over all keyspaces. O(shards), no lock: a moment's blur. */
 void brd_store_get_memory(const struct brd_store *store, struct brd_store_memory *out_memory);
 
-/* The sum of all bytes above but data_bytes, cheap (three loads), late by at
+/* The sum of all bytes above but data_bytes and chunk_bytes, cheap (three loads), late by at
  * most 4 KiB a shard. */
 uint64_t brd_store_used_bytes(const struct brd_store *store);
+
+/* Bytes of pages that tables had and have no more, and that the system has not
+ * been given back. Cheap; any thread. */
+uint64_t brd_store_idle_bytes(const struct brd_store *store);
 
 /* ---- behind the caller ---- */
 

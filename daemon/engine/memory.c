@@ -1,0 +1,93 @@
+/* What counts against max-memory beside the store's own sum.
+ *
+ * The store's sum is exact and moves with every write, but the process holds
+ * more: the allocator's books (metadata), holes in its pages (fragmentation),
+ * and pages of tables that are free and not given back yet. These are measured,
+ * ten times a second, and added.
+ *
+ *      max-memory  >=  store's sum  +  overhead  +  holes beyond the allowance
+ *
+ * The allowance, 1/16 of the limit, is for holes alone, and is there because
+ * holes are where the next values go: without it a daemon at its limit from
+ * which a fifth of the keys is deleted at random would find as many bytes of
+ * holes as were freed, and would refuse to write into them. With it there is
+ * always room for a sixteenth, which fills holes, which makes room. So the pages
+ * of data, tables and books together are within the limit and a sixteenth, plus
+ * what is written between two measurements.
+ *
+ * What is counted moves in steps of 1/64 of the limit, at least 1 MiB, and back
+ * by less than it came: so a small limit, as tests and small caches have, is
+ * exact and always the same, and a large one does not tremble. Books never count
+ * for more than half of the limit: they do not shrink, and a limit that was
+ * lowered by far must not end with nothing.
+ *
+ * Not counted: free pages that the allocator will give back (within about a
+ * second; main.c), what the program itself takes, and the buffers of clients and
+ * the queue of the log, which have limits of their own and must never evict
+ * data. */
+#include "engine/memory.h"
+
+#include "base/allocator.h"
+#include "engine/core.h"
+
+#define INTERVAL_NS     (100 * BRD_NS_PER_MS)
+#define STEP_BYTES_MIN  (UINT64_C(1) << 20)
+#define STEP_PART       64
+#define ALLOWANCE_PART  16
+#define ALLOWANCE_BYTES (UINT64_C(1) << 20) /* at least */
+
+void
+memory_init(struct brd_engine *engine)
+{
+    struct brd_allocator_stats stats;
+
+    (void)brd_allocator_get_stats(&stats);
+    engine->memory.empty_metadata = stats.metadata;
+    engine->memory.next_ns = 0;
+    atomic_init(&engine->memory.counted, 0);
+}
+
+uint64_t
+memory_count(uint64_t limit, uint64_t overhead, uint64_t unused, uint64_t counted)
+{
+    uint64_t step = limit / STEP_PART;
+    uint64_t allowance = limit / ALLOWANCE_PART;
+    uint64_t now;
+
+    if (step < STEP_BYTES_MIN)
+        step = STEP_BYTES_MIN;
+    if (allowance < ALLOWANCE_BYTES)
+        allowance = ALLOWANCE_BYTES;
+    if (limit > 0 && overhead > limit / 2)
+        overhead = limit / 2;
+    now = overhead + (unused > allowance ? unused - allowance : 0);
+    if (now < counted + step && now + step / 2 >= counted)
+        return counted;
+    return now / step * step;
+}
+
+void
+memory_measure(struct brd_engine *engine)
+{
+    struct memory_meter *meter = &engine->memory;
+    uint64_t now_ns = brd_clock_mono_ns(engine->clock);
+    uint64_t overhead = brd_store_idle_bytes(engine->store);
+    struct brd_allocator_stats stats;
+    uint64_t unused = 0;
+    uint64_t given;
+
+    if (now_ns < meter->next_ns)
+        return;
+    meter->next_ns = now_ns + INTERVAL_NS;
+    if (brd_allocator_get_stats(&stats)) {
+        if (stats.metadata > meter->empty_metadata)
+            overhead += stats.metadata - meter->empty_metadata;
+        given = stats.allocated > stats.cached ? stats.allocated - stats.cached : 0;
+        unused = stats.active > given ? stats.active - given : 0;
+    }
+    atomic_store_explicit(&meter->counted,
+                          memory_count(atomic_load_explicit(&engine->max_memory_bytes,
+                                                            memory_order_relaxed),
+                                       overhead, unused, memory_overhead(meter)),
+                          memory_order_relaxed);
+}

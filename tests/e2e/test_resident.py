@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+# serial
+"""What the daemon says about memory adds up and explains what the kernel says; the process
+stays near its limit, and gives back what it does not need. With the release build: sanitizers
+have an allocator of their own."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
+from daemon import Daemon, Results, build_folder  # noqa: E402
+
+MIB = 1 << 20
+PROGRAM_BYTES = 16 * MIB  # code, stacks, and what the smallest daemon has
+REST_BYTES = 8 * MIB
+CONNECTION_BYTES = 16 << 10
+PATIENCE_S = 60
+
+
+def release_program(name):
+    folder = pathlib.Path(os.environ.get("BRINDLE_RELEASE", build_folder()))
+    found = [path for path in folder.rglob(name) if path.is_file() and os.access(path, os.X_OK)]
+    return found[0] if found else None
+
+
+BRINDLED, CLI, BENCH = (release_program(name) for name in ("brindled", "brindle", "brindle-bench"))
+
+
+def start(*args):
+    return Daemon("--workers", 2, *args, program=BRINDLED)
+
+
+def address(daemon):
+    return "{}:{}".format(*daemon.listen)
+
+
+def cli(daemon, *args):
+    return subprocess.run([CLI, "--connect", address(daemon), *map(str, args)], check=True,
+                          capture_output=True).stdout
+
+
+def stats(daemon):
+    reply = json.loads(cli(daemon, "--format", "json", "stats"))["stats"]
+    return {name: stat["value"] for name, stat in reply.items()}
+
+
+def load(daemon, keys, size, *args):
+    """Writes every key once; some are refused where there is no room."""
+    subprocess.run([BENCH, "--connect", address(daemon), "-c", "8", "-P", "16", "-n", str(keys),
+                    "-r", str(keys), "-d", str(size), "--keys", "seq", "--workload", "set",
+                    *map(str, args)], check=False, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
+
+
+def rss(daemon):
+    pages = int(pathlib.Path(f"/proc/{daemon.pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE")
+
+
+def eventually(daemon, below):
+    """The least resident memory seen until it is below so many bytes."""
+    least = rss(daemon)
+    until = time.monotonic() + PATIENCE_S
+    while least > below and time.monotonic() < until:
+        stats(daemon)  # takes a moment
+        least = min(least, rss(daemon))
+    return least
+
+
+def check_sums(daemon):
+    now = stats(daemon)
+    entries = (now["memory_entries"] + now["memory_blobs"] + now["memory_held"]
+               + now["memory_tables"] + now["memory_deadlines"] + now["memory_fixed"]
+               + now["memory_graveyard"])
+    used = entries + now["memory_overhead"]
+    # Each shard adds what it has gathered when that is 4 KiB.
+    assert abs(now["memory_used"] - used) <= 2 * 4096 * now["stripes"], (now["memory_used"], used)
+    assert now["memory_entries"] + now["memory_blobs"] >= now["memory_data"]
+    if now["allocator_allocated"] == 0:
+        return None
+    given = now["allocator_allocated"] - now["allocator_cached"]
+    explained = (entries - now["memory_chunks"] + now["input_buffer_bytes"]
+                 + now["output_buffer_bytes"] + now.get("wal_queue", 0))
+    rest = given - explained
+    slack = REST_BYTES + CONNECTION_BYTES * now["connections"]
+    assert -MIB <= rest <= slack, (given, explained, now)
+    assert now["allocator_active"] >= given
+    resident = now["allocator_resident"] + now["memory_chunks"] + now["memory_free_tables"]
+    program = now["process_rss_bytes"] - resident
+    assert abs(program) <= PROGRAM_BYTES + 2 * 1024 * 1024, (now["process_rss_bytes"], resident)
+    return {"rest": rest, "program": program,
+            "fragmentation": now["allocator_active"] - now["allocator_allocated"]}
+
+
+def the_parts_add_up():
+    with start("--max-memory", "1gb") as daemon:
+        print("empty:", check_sums(daemon))
+        load(daemon, 200000, 100)
+        print("small values:", check_sums(daemon))
+        load(daemon, 200000, "10-300", "--ttl", "1h")
+        print("deadlines:", check_sums(daemon))
+        load(daemon, 2000, 65536)
+        print("large values:", check_sums(daemon))
+        cli(daemon, "clear")
+        print("cleared:", check_sums(daemon))
+
+
+def what_is_cleared_or_expires_is_given_back():
+    with start("--max-memory", "1gb") as daemon:
+        load(daemon, 1000, 100)
+        empty = rss(daemon)
+        for what, args in (("cleared", ()), ("expired", ("--ttl", "3s"))):
+            load(daemon, 400000, "50-500", *args)
+            load(daemon, 1000, 65536, *args)
+            full = rss(daemon)
+            if what == "cleared":
+                cli(daemon, "clear")
+            least = eventually(daemon, empty + 16 * MIB)
+            print(f"{what}: {empty // MIB} MiB, then {full // MIB}, then {least // MIB}")
+            assert full > empty + 64 * MIB
+            assert least <= empty + 16 * MIB
+
+
+def resident_memory_stays_near_the_limit():
+    limit = 128 * MIB
+    with start("--max-memory", limit) as daemon:
+        most = 0
+        for keys, size in ((2000000, 60), (1000000, 250), (300000, "500-1500"), (20000, 20000),
+                           (2000000, 30)):
+            load(daemon, keys, size)
+            now = stats(daemon)
+            most = max(most, rss(daemon))
+            print(f"{keys} values of {size}: resident {rss(daemon) // MIB} MiB, "
+                  f"counted {now['memory_used'] // MIB}, data {now['memory_data'] // MIB}, "
+                  f"overhead {now['memory_overhead'] // MIB}")
+            check_sums(daemon)
+        # A sixteenth for holes; what is written between two measurements and what waits to be
+        # given back, another; the program and the buffers of the connections.
+        assert most <= limit + limit // 8 + 2 * PROGRAM_BYTES, most // MIB
+
+
+def main():
+    results = Results()
+    if None in (BRINDLED, CLI, BENCH) or b"__asan_init" in BRINDLED.read_bytes():
+        print("SKIP: there is no release build")
+        print("0 passed, 0 failed, 1 skipped")
+        return 0
+    results.run("the parts add up", the_parts_add_up)
+    results.run("what is cleared or expires is given back", what_is_cleared_or_expires_is_given_back)
+    results.run("resident memory stays near the limit", resident_memory_stays_near_the_limit)
+    return results.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+/* What is counted against the memory limit beside the store's own sum. */
+#include "engine/memory.h"
+
+#include <check.h>
+#include <stdlib.h>
+
+#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
+
+START_TEST(a_small_limit_is_exact)
+{
+    uint64_t i;
+
+    for (i = 0; i < 1000; i++)
+        ck_assert_uint_eq(memory_count(2 * MIB, i * 1000, 0, 0), 0);
+    ck_assert_uint_eq(memory_count(16 * MIB, MIB - 1, MIB, 0), 0);
+    ck_assert_uint_eq(memory_count(16 * MIB, MIB, MIB, 0), MIB);
+}
+END_TEST
+
+START_TEST(holes_count_beyond_a_sixteenth)
+{
+    ck_assert_uint_eq(memory_count(GIB, 0, GIB / 16, 0), 0);
+    ck_assert_uint_eq(memory_count(GIB, 0, GIB / 16 + 16 * MIB, 0), 16 * MIB);
+    ck_assert_uint_eq(memory_count(GIB, 32 * MIB, GIB / 2, 0), GIB / 2 - GIB / 16 + 32 * MIB);
+    ck_assert_uint_eq(memory_count(0, 3 * MIB, 2 * MIB, 0), 4 * MIB);
+}
+END_TEST
+
+START_TEST(what_is_counted_does_not_tremble)
+{
+    uint64_t counted = 0;
+
+    counted = memory_count(GIB, 16 * MIB, 0, counted);
+    ck_assert_uint_eq(counted, 16 * MIB);
+    counted = memory_count(GIB, 31 * MIB, 0, counted);
+    ck_assert_uint_eq(counted, 16 * MIB);
+    counted = memory_count(GIB, 9 * MIB, 0, counted);
+    ck_assert_uint_eq(counted, 16 * MIB);
+    counted = memory_count(GIB, 32 * MIB, 0, counted);
+    ck_assert_uint_eq(counted, 32 * MIB);
+    counted = memory_count(GIB, 23 * MIB, 0, counted);
+    ck_assert_uint_eq(counted, 16 * MIB);
+    counted = memory_count(GIB, 7 * MIB, 0, counted);
+    ck_assert_uint_eq(counted, 0);
+}
+END_TEST
+
+START_TEST(the_allocators_books_leave_half_of_the_limit)
+{
+    ck_assert_uint_eq(memory_count(100 * MIB, 10 * GIB, 0, 0) / MIB, 50);
+}
+END_TEST
+
+/* Deleting at random leaves holes for as many bytes as it freed: they must take
+ * new values again, a part at a time. */
+START_TEST(holes_can_always_be_filled)
+{
+    const uint64_t limit = GIB;
+    uint64_t pages = limit;
+    uint64_t data = limit / 5;
+    uint64_t counted = 0;
+    unsigned rounds;
+
+    for (rounds = 0; rounds < 100 && data < limit - limit / 32; rounds++) {
+        counted = memory_count(limit, 0, pages - data, counted);
+        ck_assert_uint_lt(data + counted, limit);
+        data += limit - data - counted;
+    }
+    ck_assert_uint_lt(rounds, 100);
+}
+END_TEST
+
+int
+main(void)
+{
+    Suite *suite = suite_create("memory");
+    TCase *tcase = tcase_create("memory");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_test(tcase, a_small_limit_is_exact);
+    tcase_add_test(tcase, holes_count_beyond_a_sixteenth);
+    tcase_add_test(tcase, what_is_counted_does_not_tremble);
+    tcase_add_test(tcase, the_allocators_books_leave_half_of_the_limit);
+    tcase_add_test(tcase, holes_can_always_be_filled);
+    suite_add_tcase(suite, tcase);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
