@@ -79,7 +79,7 @@ void brd_caller_detach(struct brd_caller **caller);
 void brd_caller_begin(struct brd_caller *caller);
 
 /* Hash the keys of n requests and bring what they will touch into the cache.
- * Best with groups of 16 to 32. */
+ * Best with groups of 16 to 64. */
 void brd_caller_prepare(struct brd_caller *caller, struct brd_request *requests, size_t n);
 
 /* Execute a prepared request.

@@ -3,6 +3,12 @@
  *      kept input -> session \
  *      one read   -> session  -> flush -> (again while its turn lasts) -> settle
  *
+ * A connection from which nothing is kept and to which nothing is owed, as most
+ * are, is only read at first, into the worker's *window*: its keys are hashed and
+ * fetched together with those of the next ones, and they are run when a group of
+ * requests is full, or nobody is left. That hides the waiting for memory where
+ * clients do not pipeline.
+ *
  * Reading is edge-triggered: `readable` stays set until a read comes back short
  * or empty, and the worker's list of ready connections remembers who is not
  * done. So a paused connection costs no system call. Writing is tried at once;
@@ -272,6 +278,13 @@ flush(struct conn *conn)
 
 /* ---- input ---- */
 
+/* Others of the window wait behind it: then it has one offer only. */
+static bool
+is_in_front(const struct conn *conn)
+{
+    return conn->worker->window_first < conn->worker->window_count;
+}
+
 /* Offer bytes to the session and send its output, until its turn is over or
  * something else than output that could be sent stops it. Returns the bytes
  * taken. The connection may be dead afterwards. */
@@ -288,7 +301,7 @@ pump(struct conn *conn, struct brd_bytes bytes)
         used += brd_session_input(conn->session, brd_bytes(bytes.data + used, bytes.size - used));
         if (brd_session_state(conn->session) == BRD_SESSION_FULL)
             flush(conn);
-        if (conn->dead || !is_worth_an_offer(conn, bytes.size - used))
+        if (conn->dead || is_in_front(conn) || !is_worth_an_offer(conn, bytes.size - used))
             break;
         now_ns = brd_clock_mono_ns(clock);
         if (until_ns == 0)
@@ -507,7 +520,7 @@ settle(struct conn *conn)
     }
 }
 
-/* ---- what happens ---- */
+/* ---- a round ---- */
 
 static bool
 may_read(const struct conn *conn)
@@ -517,11 +530,79 @@ may_read(const struct conn *conn)
             (!conn->last_read && brd_session_state(conn->session) == BRD_SESSION_OPEN));
 }
 
+/* Settle it, and remember whether it is done. */
+static void
+finish(struct conn *conn)
+{
+    if (!conn->dead && !conn->lingering)
+        settle(conn);
+    if (conn->dead)
+        return;
+    if (!may_read(conn) && !has_frames(conn)) {
+        leave_ready(conn);
+    } else if (!conn->in_ready) {
+        TAILQ_INSERT_TAIL(&conn->worker->ready, conn, ready_link);
+        conn->in_ready = true;
+    }
+}
+
+void
+conn_run_window(struct worker *worker)
+{
+    if (worker->window_count == 0)
+        return;
+    brd_session_env_begin(worker->env);
+    while (worker->window_first < worker->window_count) {
+        struct conn *conn = worker->window[worker->window_first++];
+
+        pump_received(conn, conn->arrived);
+        finish(conn);
+    }
+    brd_session_env_end(worker->env);
+    worker->window_first = 0;
+    worker->window_count = 0;
+    worker->window_bytes = 0;
+}
+
+/* May it wait in the window between its read and its requests? */
+static bool
+is_plain(const struct conn *conn)
+{
+    return !conn->lingering && conn->in == NULL && brd_session_unsent(conn->session) == 0 &&
+           may_read(conn);
+}
+
+static void
+receive_into_window(struct conn *conn)
+{
+    struct worker *worker = conn->worker;
+    struct iovec part = { .iov_base = worker->buffer + worker->window_bytes,
+                          .iov_len = receive_size(conn) };
+    bool room;
+    size_t n;
+
+    if (!read_once(conn, &part, 1, &n)) {
+        finish(conn);
+        return;
+    }
+    conn->arrived = brd_bytes(part.iov_base, n);
+    worker->window[worker->window_count++] = conn;
+    worker->window_bytes += (n + BRD_CACHE_LINE - 1) & ~(size_t)(BRD_CACHE_LINE - 1);
+    room = brd_session_stage(conn->session, conn->arrived);
+    if (!room || worker->window_count == WINDOW_CONNS || worker->window_bytes >= WINDOW_BYTES)
+        conn_run_window(worker);
+}
+
 static void
 run(struct conn *conn, bool progress)
 {
     enum brd_session_state state;
 
+    if (is_plain(conn)) {
+        receive_into_window(conn);
+        return;
+    }
+    conn_run_window(conn->worker); /* its group and its buffer are needed */
     if (conn->lingering) {
         discard(conn);
     } else {
@@ -537,18 +618,19 @@ run(struct conn *conn, bool progress)
             else
                 receive(conn);
         }
-        if (!conn->dead)
-            settle(conn);
     }
-    if (conn->dead)
-        return;
-    if (!may_read(conn) && !has_frames(conn)) {
-        leave_ready(conn);
-    } else if (!conn->in_ready) {
-        TAILQ_INSERT_TAIL(&conn->worker->ready, conn, ready_link);
-        conn->in_ready = true;
-    }
+    finish(conn);
 }
+
+/* The same, to the end. */
+static void
+run_alone(struct conn *conn)
+{
+    run(conn, false);
+    conn_run_window(conn->worker);
+}
+
+/* ---- what happens ---- */
 
 void
 conn_run(struct conn *conn)
@@ -579,12 +661,12 @@ conn_drain(struct conn *conn)
 {
     if (!conn->lingering && !conn->last_read) {
         conn->readable = true;
-        run(conn, false);
+        run_alone(conn);
         if (conn->dead)
             return;
         conn->last_read = true;
     }
-    run(conn, false);
+    run_alone(conn);
 }
 
 static bool
@@ -619,11 +701,11 @@ conn_check_time(struct conn *conn)
     } else if (is_stuck(now_ns, &conn->frame_ns, &conn->frame_bytes_in, conn->bytes_in, limits)) {
         conn->reason = CLOSE_SLOW_FRAME;
         brd_session_close(conn->session, BRD_TIMEOUT);
-        run(conn, false);
+        run_alone(conn);
     } else if (limits->idle_ns != 0 && now_ns - conn->active_ns >= limits->idle_ns &&
                brd_session_unsent(conn->session) == 0 && kept(conn) == 0) {
         conn->reason = CLOSE_IDLE;
         brd_session_close(conn->session, BRD_OK);
-        run(conn, false);
+        run_alone(conn);
     }
 }

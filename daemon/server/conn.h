@@ -20,6 +20,8 @@ struct conn {
     size_t in_end;
     size_t in_room;
 
+    struct brd_bytes arrived; /* in the worker's buffer, while it is in the window */
+
     bool readable;  /* the socket may have bytes (edge-triggered: nobody tells again) */
     bool blocked;   /* the socket took less than it was given; EPOLLOUT will tell */
     bool hung_up;   /* the peer will send nothing more: read until the end */
@@ -49,6 +51,9 @@ struct conn {
 /* Take a new connection over. Where that fails it is closed and counted. */
 void conn_open(struct worker *worker, const struct arrival *arrival);
 
+/* The next three may only read and leave the rest to conn_run_window, which must
+ * follow before anything else is done to the connection. */
+
 /* Something happened on the socket (epoll's events). */
 void conn_on_events(struct conn *conn, uint32_t events);
 
@@ -57,6 +62,9 @@ void conn_run(struct conn *conn);
 
 /* The log has moved. */
 void conn_on_progress(struct conn *conn);
+
+/* Run what has been read for the worker's window. */
+void conn_run_window(struct worker *worker);
 
 /* Read once more, finish what has been received, then close. */
 void conn_drain(struct conn *conn);

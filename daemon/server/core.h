@@ -17,7 +17,13 @@
 #define WORKER_MAGIC 0x776f726bu
 #define CONN_MAGIC   0x636f6e6eu
 
-#define RECV_BYTES (256 * 1024) /* a worker's receive buffer: the most of one read */
+#define RECV_BYTES (256 * 1024) /* the most of one read */
+
+/* A window: connections whose requests are run as one batch, see conn.c. It
+ * ends with the first that brings it to one of these. */
+#define WINDOW_CONNS  32
+#define WINDOW_BYTES  (64 * 1024)
+#define WORKER_BUFFER (WINDOW_BYTES + RECV_BYTES)
 
 /* Requests between two looks at the clock while a connection has its turn. */
 #define REQUESTS_AT_ONCE 32
@@ -36,7 +42,7 @@ struct worker {
     int epoll_fd;
     struct mailbox mailbox;
     struct brd_session_env *env; /* owned; its counters are read by any thread */
-    uint8_t *buffer;             /* owned: RECV_BYTES, between two reads nobody's */
+    uint8_t *buffer;             /* owned: WORKER_BUFFER; what the window holds, then nobody's */
     struct brd_server_limits limits;
     uint64_t input_bytes_max; /* of held_bytes; 0: no limit */
 
@@ -45,6 +51,11 @@ struct worker {
     uint64_t next_tick_ns;
     bool draining;
     uint64_t drain_until_ns;
+
+    struct conn *window[WINDOW_CONNS]; /* empty between two steps of a round */
+    uint32_t window_first;             /* not run yet */
+    uint32_t window_count;
+    size_t window_bytes; /* of the buffer, rounded up */
 
     struct conn_list all;     /* the next to be checked for time-outs first */
     struct conn_list ready;   /* have bytes to be read */

@@ -54,7 +54,7 @@ init_worker(struct brd_server *server, uint32_t index)
     if (worker->epoll_fd < 0 || mailbox_init(&worker->mailbox) != BRD_OK ||
         epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, worker->mailbox.event_fd, &event) != 0)
         return BRD_IO_ERROR;
-    worker->buffer = malloc(RECV_BYTES);
+    worker->buffer = malloc(WORKER_BUFFER);
     return worker->buffer != NULL ? BRD_OK : BRD_OUT_OF_MEMORY;
 }
 

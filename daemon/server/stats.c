@@ -106,7 +106,7 @@ brd_server_collect_stats(void *arg, void (*emit)(void *to, const struct brd_stat
     GAUGE("connections_max", "1",
           atomic_load_explicit(&server->connections_max, memory_order_relaxed));
     GAUGE("workers", "1", server->options.workers);
-    GAUGE("input_buffer_bytes", "bytes", held + server->options.workers * (uint64_t)RECV_BYTES);
+    GAUGE("input_buffer_bytes", "bytes", held + server->options.workers * (uint64_t)WORKER_BUFFER);
     GAUGE("output_buffer_bytes", "bytes", output);
 #undef GAUGE
 }

@@ -135,6 +135,7 @@ run_ready(struct worker *worker)
         conn_run(conn);
         conn = next;
     }
+    conn_run_window(worker);
 }
 
 /* The same for those that wait for the log. */
@@ -150,6 +151,7 @@ run_waiting(struct worker *worker)
         conn_on_progress(conn);
         conn = next;
     }
+    conn_run_window(worker);
 }
 
 static void
@@ -231,6 +233,7 @@ round_of(struct worker *worker, const struct epoll_event *events, int n)
         if (!conn->dead)
             conn_on_events(conn, events[i].events);
     }
+    conn_run_window(worker);
     if (moved)
         run_waiting(worker);
     if (mail)

@@ -9,24 +9,39 @@
 #include "session/session.h"
 #include "wire/wire.h"
 
-#define GROUP_MAX 32 /* requests decoded, hashed and prefetched together */
+/* Requests decoded, hashed and prefetched together: so many, and those that the
+ * last of several conversations adds at once. */
+#define GROUP_MAX  32
+#define GROUP_ROOM (2 * GROUP_MAX)
+
 #define MARKS_MAX 10 /* see session.c */
 
 #define POOL_CHUNKS_KEPT   64
 #define CROWDED_BYTES_FREE (UINT64_C(64) << 10) /* what each may have, however many there are */
 
-/* Requests decoded together, in the order of the stream. */
+/* Requests decoded together: of one conversation, or of several, one after the
+ * other, each in the order of its stream. */
 struct group {
-    struct brd_request requests[GROUP_MAX];
-    enum brd_status decoded[GROUP_MAX]; /* what the codec said of each */
-    size_t ends[GROUP_MAX];             /* behind each, in bytes from the group's begin */
+    struct brd_request requests[GROUP_ROOM];
+    enum brd_status decoded[GROUP_ROOM]; /* what the codec said of each */
+    size_t ends[GROUP_ROOM];             /* behind each, in bytes from its input's begin */
+    size_t first;                        /* not executed yet */
     size_t count;
+};
+
+/* What stopped the decoding. */
+enum group_end {
+    END_OF_GROUP,  /* as many as fit, or one that must be decoded alone */
+    END_OF_INPUT,  /* a frame that is not whole */
+    END_BAD,       /* bytes that are no request */
+    END_TOO_LARGE, /* a frame above the limit */
+    END_NO_MEMORY,
 };
 
 struct brd_session_env {
     struct brd_engine *engine;    /* borrowed */
     struct brd_caller *caller;    /* owned */
-    struct brd_wire_arena *arena; /* owned; empty between groups */
+    struct brd_wire_arena *arena; /* owned; empty while the group is */
     struct brd_wire_limits wire_limits;
     struct brd_session_limits limits;
     struct brd_engine_info info;
@@ -35,6 +50,7 @@ struct brd_session_env {
     struct brd_outq_pool pool;
     struct brd_committed committed; /* as last read; normal may fall back when syncs are late */
     struct group group;
+    bool in_batch; /* between brd_session_env_begin and brd_session_env_end */
     struct brd_session_counters counters __attribute__((aligned(BRD_CACHE_LINE)));
 };
 
@@ -50,6 +66,9 @@ struct brd_session {
     struct gates gates;
     enum brd_session_state state;
     uint32_t pending;           /* requests whose reply has not been sent whole; see marks */
+    const uint8_t *staged;      /* the input whose requests are in the group; NULL: none are */
+    uint32_t staged_count;      /* of them */
+    enum group_end staged_end;  /* what is behind them */
     uint64_t needs;             /* see brd_session_needs */
     uint64_t large_end;         /* stream position behind the large reply at the front, or passed */
     uint64_t behind_blob_bytes; /* of what lies behind large_end, while that is not passed */

@@ -7,6 +7,13 @@
  *      input ... | group | group | frame that is not whole
  *                  decode, prepare, execute -> out
  *
+ * Where few requests are pipelined a group is filled from several sessions
+ * (brd_session_stage), because what it hides, the waiting for memory, is a fifth
+ * of a request that comes alone. Each session then finds its part at the front
+ * of the group: sessions are run in the order in which they were staged, and
+ * only the last can have more requests than are staged. Staging changes nothing
+ * but the group, so what a session does not run is simply decoded again.
+ *
  *      out       | may leave      | gate | waits | gate | waits
  *                begin            limit                         end
  *
@@ -247,24 +254,22 @@ add_pending(struct brd_session *session, uint32_t count)
 
 /* ---- input ---- */
 
-enum group_end {
-    END_OF_GROUP,  /* as many as fit, or one that must be decoded alone */
-    END_OF_INPUT,  /* a frame that is not whole */
-    END_BAD,       /* bytes that are no request */
-    END_TOO_LARGE, /* a frame above the limit */
-    END_NO_MEMORY,
-};
-
-/* Decode up to max requests from the front of input. */
+/* Decode requests from the front of input, behind those that are in the group:
+ * so many that a group, a call and the limit of unanswered ones allow. */
 static enum group_end
-decode_group(struct brd_session *session, struct brd_bytes input, size_t max)
+decode_more(struct brd_session *session, struct brd_bytes input, uint32_t max)
 {
     struct brd_session_env *env = session->env;
     struct group *group = &env->group;
+    uint32_t room = env->limits.pending_max - session->pending;
+    size_t until = group->count;
     size_t at = 0;
 
-    group->count = 0;
-    while (group->count < max) {
+    if (max > room)
+        max = room;
+    until += max < GROUP_MAX ? max : GROUP_MAX;
+    BRD_CHECK(until <= GROUP_ROOM);
+    while (group->count < until) {
         struct brd_request *request = &group->requests[group->count];
         enum brd_status status;
         uint64_t body;
@@ -304,19 +309,33 @@ decode_group(struct brd_session *session, struct brd_bytes input, size_t max)
     return END_OF_GROUP;
 }
 
-/* Execute the decoded group until something stops it; returns the bytes of input
- * that have been dealt with. */
+/* So many requests at the front of the group are done with. */
+static void
+leave_group(struct brd_session_env *env, size_t count)
+{
+    struct group *group = &env->group;
+
+    group->first += count;
+    BRD_CHECK(group->first <= group->count);
+    if (group->first < group->count)
+        return;
+    group->first = 0;
+    group->count = 0;
+    brd_wire_arena_clear(env->arena);
+}
+
+/* Execute count requests at the front of the group until something stops it;
+ * returns the bytes of input that have been dealt with. */
 static size_t
-run_group(struct brd_session *session)
+run_group(struct brd_session *session, size_t count)
 {
     struct brd_session_env *env = session->env;
     struct group *group = &env->group;
     struct gate gate;
     size_t used = 0;
-    uint32_t i;
+    size_t i;
 
-    brd_caller_prepare(env->caller, group->requests, group->count);
-    for (i = 0; i < group->count && session->state == BRD_SESSION_OPEN; i++) {
+    for (i = group->first; i < group->first + count && session->state == BRD_SESSION_OPEN; i++) {
         if (BRD_UNLIKELY(is_full(session))) {
             session->state = BRD_SESSION_FULL;
             break;
@@ -371,39 +390,84 @@ finish_input(struct brd_session *session, enum group_end end)
     }
 }
 
-size_t
-brd_session_input(struct brd_session *session, struct brd_bytes input)
+void
+brd_session_env_begin(struct brd_session_env *env)
+{
+    BRD_CHECK(!env->in_batch);
+    env->in_batch = true;
+    brd_caller_begin(env->caller);
+    env->committed = brd_engine_committed(env->engine);
+    if (env->group.count > 0)
+        brd_caller_prepare(env->caller, env->group.requests, env->group.count);
+}
+
+void
+brd_session_env_end(struct brd_session_env *env)
+{
+    BRD_CHECK(env->in_batch);
+    BRD_CHECK(env->group.count == 0);
+    env->in_batch = false;
+    brd_caller_end(env->caller);
+}
+
+bool
+brd_session_stage(struct brd_session *session, struct brd_bytes input)
+{
+    struct group *group = &session->env->group;
+    size_t before = group->count;
+
+    BRD_CHECK(!session->env->in_batch && session->staged == NULL && before < GROUP_MAX);
+    if (session->state != BRD_SESSION_OPEN || is_full(session))
+        return true;
+    session->staged = input.data;
+    session->staged_end = decode_more(session, input, session->env->requests_at_once);
+    session->staged_count = (uint32_t)(group->count - before);
+    return session->staged_end == END_OF_INPUT && group->count < GROUP_MAX;
+}
+
+/* The next requests of input as the first of the group: those that were staged,
+ * or as many as a group takes. */
+static enum group_end
+next_group(struct brd_session *session, struct brd_bytes input, uint32_t max, uint32_t *out_count)
+{
+    struct brd_session_env *env = session->env;
+    enum group_end end;
+
+    if (session->staged != NULL) {
+        BRD_CHECK(session->staged == input.data);
+        session->staged = NULL;
+        *out_count = session->staged_count;
+        return session->staged_end;
+    }
+    BRD_CHECK(env->group.count == 0);
+    end = decode_more(session, input, max);
+    *out_count = (uint32_t)env->group.count;
+    if (*out_count > 0)
+        brd_caller_prepare(env->caller, env->group.requests, env->group.count);
+    return end;
+}
+
+/* Execute requests of input, in a batch. */
+static size_t
+take_input(struct brd_session *session, struct brd_bytes input)
 {
     struct brd_session_env *env = session->env;
     enum group_end end = END_OF_GROUP;
     uint32_t left = env->requests_at_once;
     size_t used_all = 0;
 
-    if (session->state >= BRD_SESSION_CLOSING)
-        return 0;
-    session->needs = 1;
-    if (is_full(session)) {
-        session->state = BRD_SESSION_FULL;
-        return 0;
-    }
-    session->state = BRD_SESSION_OPEN;
-    session->until_empty = false;
-    brd_caller_begin(env->caller);
-    env->committed = brd_engine_committed(env->engine);
     while (session->state == BRD_SESSION_OPEN && end == END_OF_GROUP && left > 0) {
-        uint32_t room = env->limits.pending_max - session->pending;
+        uint32_t count;
         size_t used = 0;
 
-        if (room > left)
-            room = left;
-        end = decode_group(session, input, room < GROUP_MAX ? room : GROUP_MAX);
-        left -= (uint32_t)env->group.count;
-        if (env->group.count > 0) {
+        end = next_group(session, input, left, &count);
+        left -= count;
+        if (count > 0) {
             uint64_t before = brd_counter_get(&env->counters.requests);
 
-            used = run_group(session);
+            used = run_group(session, count);
             add_pending(session, (uint32_t)(brd_counter_get(&env->counters.requests) - before));
-            brd_wire_arena_clear(env->arena);
+            leave_group(env, count);
         }
         used_all += used;
         input.data += used;
@@ -411,12 +475,40 @@ brd_session_input(struct brd_session *session, struct brd_bytes input)
         if (session->state == BRD_SESSION_OPEN)
             finish_input(session, end);
     }
-    brd_caller_end(env->caller);
+    return used_all;
+}
+
+size_t
+brd_session_input(struct brd_session *session, struct brd_bytes input)
+{
+    struct brd_session_env *env = session->env;
+    bool alone = !env->in_batch;
+    size_t used;
+
+    if (session->state >= BRD_SESSION_CLOSING)
+        return 0;
+    if (session->staged == NULL)
+        session->needs = 1;
+    if (is_full(session)) {
+        if (session->staged != NULL)
+            leave_group(env, session->staged_count);
+        session->staged = NULL;
+        session->needs = 1;
+        session->state = BRD_SESSION_FULL;
+        return 0;
+    }
+    session->state = BRD_SESSION_OPEN;
+    session->until_empty = false;
+    if (alone)
+        brd_session_env_begin(env);
+    used = take_input(session, input);
+    if (alone)
+        brd_session_env_end(env);
     if (session->state != BRD_SESSION_OPEN)
         session->needs = 1; /* whole frames may be among what is left */
     if (session->state == BRD_SESSION_FULL)
         brd_counter_add(&env->counters.pauses_output, 1);
-    return used_all;
+    return used;
 }
 
 /* ---- output ---- */

@@ -73,6 +73,16 @@ brd_session_env_set_limits(struct brd_session_env *env, const struct brd_session
 /* Readable from any thread, as long as the environment lives. */
 const struct brd_session_counters *brd_session_env_counters(const struct brd_session_env *env);
 
+/* Several conversations' input as one batch, so that the memory which their
+ * requests will touch is fetched meanwhile: brd_session_stage of each, begin,
+ * brd_session_input of each with the same bytes, in the same order and before
+ * anything else happens to it (of the last as often as one likes), end.
+ *
+ * begin reads the clock for the whole batch, so what is given in it must have
+ * been received before; end wakes the log. */
+void brd_session_env_begin(struct brd_session_env *env);
+void brd_session_env_end(struct brd_session_env *env);
+
 /* Bytes of output chunks that the environment holds, in use or kept. */
 uint64_t brd_session_env_chunk_bytes(const struct brd_session_env *env);
 
@@ -95,6 +105,11 @@ enum brd_session_state {
 /* NULL where memory is out. */
 struct brd_session *brd_session_create(struct brd_session_env *env);
 void brd_session_destroy(struct brd_session **session);
+
+/* Decode what is at the front of the input that this session will get next; see
+ * brd_session_env_begin. Executes nothing. Returns whether another session may
+ * be staged behind it. */
+bool brd_session_stage(struct brd_session *session, struct brd_bytes input);
 
 /* Execute the whole frames at the front of input.
  *

@@ -81,7 +81,7 @@ receive(struct side *side, size_t max)
     }
 }
 
-/* Offer all of it, in pieces that grow by up to `step` bytes. */
+/* Offer all of it, in pieces that grow by up to `step` bytes; some are staged. */
 static void
 converse(struct side *side, struct brd_bytes in, size_t step, size_t take, unsigned seed)
 {
@@ -89,12 +89,19 @@ converse(struct side *side, struct brd_bytes in, size_t step, size_t take, unsig
     size_t taken = 0;
 
     while (brd_session_state(side->session) < BRD_SESSION_CLOSING) {
+        bool staged = rand_r(&seed) % 2 == 0;
         size_t used;
 
         offered += 1 + (size_t)rand_r(&seed) % step;
         if (offered > in.size)
             offered = in.size;
+        if (staged) {
+            (void)brd_session_stage(side->session, brd_bytes(in.data + taken, offered - taken));
+            brd_session_env_begin(side->env);
+        }
         used = brd_session_input(side->session, brd_bytes(in.data + taken, offered - taken));
+        if (staged)
+            brd_session_env_end(side->env);
         BRD_CHECK(used <= offered - taken);
         taken += used;
         BRD_CHECK(brd_session_state(side->session) != BRD_SESSION_PARKED);

@@ -59,7 +59,7 @@ brd_caller_end(struct brd_caller *caller)
 void
 brd_caller_prepare(struct brd_caller *caller, struct brd_request *requests, size_t n)
 {
-    ck_assert(caller->engine->batch && n > 0 && n <= 32);
+    ck_assert(caller->engine->batch && n > 0 && n <= 64);
     (void)requests;
 }
 
