@@ -285,7 +285,7 @@ load_create(struct load **out_load, const struct load_plan *plan, unsigned threa
     load->quota = plan->requests == 0 ? UINT64_MAX
                                       : share(plan->requests, thread, plan->thread_count, &before);
     if (plan->sequential)
-        load->sequence = before;
+        load->sequence = plan->first + before;
     else
         (void)share(plan->keys->count, thread, plan->thread_count, &load->sequence);
     load->all_reads = plan->read_ratio >= 1.0;

@@ -31,6 +31,7 @@ struct load_plan {
     double rate; /* requests per second of all threads; 0: closed loop */
     bool verify;
     bool sequential; /* every key once, in order: filling */
+    uint64_t first;  /* with which key that begins */
     unsigned depth;
     unsigned thread_count;
     uint64_t seed;

@@ -5,6 +5,7 @@
  *   options    the command line           report    the result as text or JSON
  *   run        phases and threads         server    what the server says of itself
  *   load       made-up requests           replay    requests of a trace
+ *   memory     bytes for each key
  *   driver     one thread's event loop    trace     trace files
  *   codec_*    one protocol's bytes       histogram, zipf, sizes, keys, values
  *

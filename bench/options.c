@@ -3,6 +3,7 @@
 #include "options.h"
 
 #include "driver.h"
+#include "memory.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -101,6 +102,12 @@ static const struct option_row rows[] = {
       "replay: obey the trace's times to live" },
     { "skip-bad-lines", 0, OPTION_FLAG, AT(skip_bad_lines), NULL, NULL, 0, 0,
       "replay: count lines that are not valid instead of stopping" },
+    { "from", 0, OPTION_COUNT, AT(from), "KEYS", "4m", 1, 4294967295.0,
+      "memory: how many keys there are after the first step" },
+    { "to", 0, OPTION_COUNT, AT(to), "KEYS", "8m", 1, 4294967295.0,
+      "memory: and after the last" },
+    { "steps", 0, OPTION_COUNT, AT(steps), "N", "17", 1, MEMORY_STEPS_MAX,
+      "memory: how many readings, at equal distances" },
     { "help", 'h', OPTION_FLAG, AT(help), NULL, NULL, 0, 0, "this text" },
     { "version", 'V', OPTION_FLAG, AT(version), NULL, NULL, 0, 0, "the version" },
 };
@@ -305,7 +312,12 @@ parse_option(struct options *options, int argc, char **argv, int *at, struct ben
 static bool
 parse_word(struct options *options, int argc, char **argv, int *at, struct bench_error *error)
 {
-    if (options->trace != NULL || strcmp(argv[*at], "replay") != 0)
+    if (options->trace == NULL && !options->memory && strcmp(argv[*at], "memory") == 0) {
+        options->memory = true;
+        (*at)++;
+        return true;
+    }
+    if (options->trace != NULL || options->memory || strcmp(argv[*at], "replay") != 0)
         return bench_error_set(error, "'%.60s' is not understood", argv[*at]);
     if (*at + 1 == argc)
         return bench_error_set(error, "replay needs a file");
@@ -320,6 +332,17 @@ check_together(struct options *options, struct bench_error *error)
     if (options->threads > options->connections)
         return bench_error_set(error, "%llu threads need at least as many connections",
                                (unsigned long long)options->threads);
+    if (options->memory && options->from > options->to)
+        return bench_error_set(error, "--from must not be above --to");
+    if (options->memory && options->steps > options->to - options->from + 1)
+        return bench_error_set(error, "--steps: there are not so many counts from --from to --to");
+    if (options->memory &&
+        (options->fill || options->warmup_ms != 0 || options->duration_ms != 0 ||
+         options->requests != 0 || options->rate > 0.0 || options->histogram != NULL))
+        return bench_error_set(error, "memory writes every key once: it knows neither --fill, "
+                                      "--warmup, --duration, --requests, --rate nor --histogram");
+    if (options->memory)
+        options->key_count = options->to;
     if (options->requests == 0 && options->duration_ms == 0 && options->trace == NULL)
         options->requests = 100000;
     if (options->trace != NULL && (options->fill || options->warmup_ms != 0))
@@ -380,7 +403,8 @@ void
 options_print_help(FILE *file)
 {
     fputs("usage: brindle-bench [OPTION]...              made-up load\n"
-          "       brindle-bench [OPTION]... replay FILE  a trace: CSV or .xz, - is stdin\n\n",
+          "       brindle-bench [OPTION]... replay FILE  a trace: CSV or .xz, - is stdin\n"
+          "       brindle-bench [OPTION]... memory       bytes of the server for each key\n\n",
           file);
     for (size_t i = 0; i < ROW_COUNT; i++)
         print_row(file, &rows[i]);

@@ -63,6 +63,10 @@ struct options {
     bool help;
     bool version;
     const char *trace; /* NULL: made-up load */
+    bool memory;       /* fill in steps and read the server's memory instead */
+    uint64_t from;     /* keys of the first step, of the last, and how many steps */
+    uint64_t to;
+    uint64_t steps;
 };
 
 /* false and a sentence: a usage error. */

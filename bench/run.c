@@ -7,6 +7,7 @@
 
 #include "driver.h"
 #include "load.h"
+#include "memory.h"
 #include "replay.h"
 #include "report.h"
 #include "server.h"
@@ -246,8 +247,9 @@ run_load(struct run *run, struct load_plan *plan, const char *name, uint64_t dur
     return ok;
 }
 
+/* Write each of count keys from the first one on, once. */
 static bool
-fill(struct run *run, struct report *report)
+write_keys(struct run *run, uint64_t first, uint64_t count)
 {
     struct keys in_order = run->keys;
     struct load_plan plan = plan_load(run);
@@ -259,17 +261,37 @@ fill(struct run *run, struct report *report)
     plan.rate = 0.0;
     plan.verify = false;
     plan.sequential = true;
+    plan.first = first;
     plan.depth = plan.depth > FILL_DEPTH ? plan.depth : FILL_DEPTH;
-    plan.requests = run->keys.count;
+    plan.requests = count;
     plan.seed = run->options->seed ^ UINT64_C(0x66696c6c);
-    if (!run_load(run, &plan, "fill", 0, &unsent))
+    return run_load(run, &plan, "fill", 0, &unsent);
+}
+
+static bool
+fill(struct run *run, struct report *report)
+{
+    if (!write_keys(run, 0, run->keys.count))
         return false;
     report->fill_seconds = phase_seconds(run);
     report->fill_requests = run->keys.count;
     return true;
 }
 
-/* Phases before the one that counts. Errors in them do not get lost. */
+/* Errors of phases that are not the measured one do not get lost. */
+static bool
+no_errors(struct run *run)
+{
+    for (unsigned i = 0; total_errors(run) > 0 && i < run->worker_count; i++) {
+        const struct driver_stats *stats = driver_stats(run->workers[i].driver);
+        if (stats->first_error.text[0] != '\0')
+            return bench_error_set(&run->error, "before measuring: %.250s",
+                                   stats->first_error.text);
+    }
+    return true;
+}
+
+/* Phases before the one that counts. */
 static bool
 prepare_load(struct run *run, struct report *report)
 {
@@ -284,15 +306,7 @@ prepare_load(struct run *run, struct report *report)
         if (!run_load(run, &plan, "warm-up", run->options->warmup_ms, &unsent))
             return false;
     }
-    if (total_errors(run) > 0) {
-        for (unsigned i = 0; i < run->worker_count; i++) {
-            const struct driver_stats *stats = driver_stats(run->workers[i].driver);
-            if (stats->first_error.text[0] != '\0')
-                return bench_error_set(&run->error, "before measuring: %.250s",
-                                       stats->first_error.text);
-        }
-    }
-    return true;
+    return no_errors(run);
 }
 
 static bool
@@ -405,7 +419,7 @@ open_all(struct run *run)
             .protocol = (enum protocol)options->protocol,
             .address = &run->address,
             .connections = worker->count,
-            .depth = options->fill && depth < FILL_DEPTH ? FILL_DEPTH : depth,
+            .depth = (options->fill || options->memory) && depth < FILL_DEPTH ? FILL_DEPTH : depth,
             .connect_timeout_ms = CONNECT_TIMEOUT_MS,
         };
         if (!driver_create(&worker->driver, &driver_options, &run->error))
@@ -423,6 +437,53 @@ close_all(struct run *run)
     free(run->workers);
     server_close(&run->server);
     trace_fini(&run->trace);
+}
+
+/* ---- Memory ---- */
+
+static bool
+measure_memory(struct run *run, struct memory_result *result)
+{
+    struct server_sample sample;
+    uint64_t written = 0;
+
+    server_sample(run->server, &sample);
+    if (!memory_note(result, 0, &sample, &run->error))
+        return false;
+    for (unsigned i = 0; i < run->options->steps; i++) {
+        uint64_t keys = memory_keys(run->options, i);
+
+        if (!write_keys(run, written, keys - written) || !no_errors(run))
+            return false;
+        if (is_interrupted(run))
+            return bench_error_set(&run->error, "interrupted");
+        written = keys;
+        server_sample(run->server, &sample);
+        if (!memory_note(result, keys, &sample, &run->error))
+            return false;
+    }
+    return true;
+}
+
+static enum bench_exit
+run_memory(struct run *run)
+{
+    struct memory_result *result = calloc(1, sizeof(*result));
+    enum bench_exit status = BENCH_EXIT_FAILED;
+
+    if (result == NULL) {
+        fprintf(stderr, "brindle-bench: no memory\n");
+        return status;
+    }
+    result->options = run->options;
+    if (!open_all(run) || !measure_memory(run, result))
+        fprintf(stderr, "brindle-bench: %s: %s\n", run->options->connect, run->error.text);
+    else if (!memory_write(result, stdout))
+        fprintf(stderr, "brindle-bench: the result could not be written\n");
+    else
+        status = BENCH_EXIT_OK;
+    free(result);
+    return status;
 }
 
 /* ---- The result ---- */
@@ -543,7 +604,7 @@ run(const struct options *options, const atomic_bool *interrupted)
     else if (!check_settings(&state, &status))
         fprintf(stderr, "brindle-bench: %s\n", state.error.text);
     else
-        status = run_and_report(&state, &report);
+        status = options->memory ? run_memory(&state) : run_and_report(&state, &report);
     close_all(&state);
     histogram_destroy(&report.stats.reads);
     histogram_destroy(&report.stats.writes);

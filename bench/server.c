@@ -132,6 +132,7 @@ read_stats(struct span text, struct server_sample *sample)
     static const char *const pids[] = { "process_id", "pid", NULL };
     static const char *const memories[] = { "memory_used", "memory_used_bytes", "used_memory",
                                             "bytes", NULL };
+    static const char *const residents[] = { "process_rss_bytes", "used_memory_rss", NULL };
     static const char *const items[] = { "keys", "entries", "curr_items", NULL };
     static const char *const durabilities[] = { "durability", NULL };
     uint64_t user_us = 0;
@@ -141,6 +142,7 @@ read_stats(struct span text, struct server_sample *sample)
     (void)find_first_text(text, versions, sample->version, sizeof(sample->version));
     (void)find_first_number(text, pids, &sample->pid);
     sample->has_memory = find_first_number(text, memories, &sample->memory_bytes);
+    sample->has_resident = find_first_number(text, residents, &sample->resident_bytes);
     sample->has_items = find_first_number(text, items, &sample->items);
     if (!sample->has_items && server_find(text, "db0", value, sizeof(value))) /* keys=N,... */
         sample->has_items = sscanf(value, "keys=%" SCNu64, &sample->items) == 1;
@@ -241,11 +243,28 @@ read_tasks(uint64_t pid, uint64_t *out_tasks, uint64_t *out_ns)
     return tasks > 0;
 }
 
+static bool
+read_resident(uint64_t pid, uint64_t *out_bytes)
+{
+    char path[64];
+    uint64_t pages = 0;
+
+    snprintf(path, sizeof(path), "/proc/%" PRIu64 "/statm", pid);
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return false;
+    bool ok = fscanf(file, "%*u %" SCNu64, &pages) == 1;
+    fclose(file);
+    *out_bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    return ok;
+}
+
 static void
 look_into_proc(const struct server *server, struct server_sample *sample)
 {
     bool told = server->options.pid != 0;
     uint64_t pid = told ? server->options.pid : sample->pid;
+    uint64_t resident_bytes = 0;
 
     if (!told && !server->options.address->local) {
         bench_error_set(&sample->why, "the server is not on this machine");
@@ -271,6 +290,10 @@ look_into_proc(const struct server *server, struct server_sample *sample)
         }
     }
     sample->has_proc = true;
+    if (read_resident(pid, &resident_bytes)) {
+        sample->has_resident = true;
+        sample->resident_bytes = resident_bytes;
+    }
     sample->pid = pid;
     if (!read_tasks(pid, &sample->proc_tasks, &sample->proc_tasks_ns))
         sample->proc_tasks = 0;

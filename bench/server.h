@@ -21,6 +21,8 @@ struct server_sample {
     uint64_t pid; /* 0: unknown */
     bool has_memory;
     uint64_t memory_bytes;
+    bool has_resident; /* the kernel's word where the server is here, else its own */
+    uint64_t resident_bytes;
     bool has_items;
     uint64_t items;
     bool has_own_cpu; /* the server's own report (getrusage) */

@@ -142,6 +142,27 @@ def resident_memory_stays_near_the_limit():
         assert most <= limit + limit // 8 + 2 * PROGRAM_BYTES, most // MIB
 
 
+def bytes_for_each_key_are_measured():
+    with start("--max-memory", "1gb") as daemon:
+        def measure():
+            return subprocess.run(
+                [BENCH, "--connect", address(daemon), "-c", "4", "-d", "100", "--ttl", "1h", "--from",
+                 "200k", "--to", "400k", "--steps", "3", "--format", "json", "memory"],
+                check=False, capture_output=True, text=True)
+
+        found = json.loads(measure().stdout)
+        steps = found["steps"]
+        print([(step["keys"], step["bytes_per_key"]) for step in steps])
+        assert [step["keys"] for step in steps] == [200000, 300000, 400000]
+        assert found["worst"] == max(steps, key=lambda step: step["bytes_per_key"])
+        assert found["server"]["pid"] == daemon.pid
+        # 144 bytes in a class of 160, and a place in the table.
+        per_key = (steps[-1]["resident_bytes"] - found["empty_bytes"]) / 400000
+        assert 165 < per_key < 200, per_key
+        again = measure()
+        assert again.returncode == 1 and "must be empty" in again.stderr, again
+
+
 def main():
     results = Results()
     if None in (BRINDLED, CLI, BENCH) or b"__asan_init" in BRINDLED.read_bytes():
@@ -150,6 +171,7 @@ def main():
         return 0
     results.run("the parts add up", the_parts_add_up)
     results.run("what is cleared or expires is given back", what_is_cleared_or_expires_is_given_back)
+    results.run("bytes for each key are measured", bytes_for_each_key_are_measured)
     results.run("resident memory stays near the limit", resident_memory_stays_near_the_limit)
     return results.finish()
 

@@ -77,6 +77,24 @@ START_TEST(durations_have_units)
 }
 END_TEST
 
+START_TEST(memory_has_steps_and_nothing_that_is_timed)
+{
+    ck_assert(parse("-d 32 memory --ttl 1h"));
+    ck_assert(options.memory);
+    ck_assert_uint_eq(options.from, 4000000);
+    ck_assert_uint_eq(options.key_count, 8000000);
+    ck_assert_uint_eq(options.steps, 17);
+    ck_assert(parse("memory --from 10 --to 10 --steps 1"));
+    ck_assert(!parse("memory --from 11 --to 10"));
+    ck_assert(!parse("memory --from 8 --to 10 --steps 4"));
+    ck_assert(!parse("memory --fill"));
+    ck_assert(!parse("memory -n 5"));
+    ck_assert(!parse("memory replay x"));
+    ck_assert(!parse("replay x memory"));
+    ck_assert(!parse("memory memory"));
+}
+END_TEST
+
 START_TEST(replay_takes_a_file_and_options_on_both_sides)
 {
     ck_assert(parse("-P 10 replay t.csv.xz --ttl-from-trace"));
@@ -150,6 +168,7 @@ main(void)
     tcase_add_test(tcase, no_options_are_the_documented_defaults);
     tcase_add_test(tcase, short_and_long_names_are_the_same);
     tcase_add_test(tcase, durations_have_units);
+    tcase_add_test(tcase, memory_has_steps_and_nothing_that_is_timed);
     tcase_add_test(tcase, replay_takes_a_file_and_options_on_both_sides);
     tcase_add_test(tcase, what_is_wrong_is_named);
     tcase_add_test(tcase, help_names_every_option_and_default);
