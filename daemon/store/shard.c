@@ -15,6 +15,7 @@
 #include "store/heap.h"
 
 #define REPORT_BYTES 4096
+#define REAP_AHEAD   8
 
 void
 shard_init(struct shard *shard, struct dir *small)
@@ -61,8 +62,11 @@ shard_reserve(struct shard *shard, struct shard_env *env, bool has_deadline)
     uint64_t before = shard_table_bytes(shard);
     bool done = true;
 
-    if (has_deadline && shard->expiry == NULL) {
-        shard->expiry = expiry_create();
+    if (has_deadline && (shard->expiry == NULL || BRD_UNLIKELY(expiry_is_narrow(shard->expiry)))) {
+        if (shard->expiry == NULL)
+            shard->expiry = expiry_create();
+        else
+            expiry_widen(&shard->expiry);
         done = shard->expiry != NULL;
         atomic_store_explicit(&shard->expiry_bytes, heap_size(shard->expiry), memory_order_relaxed);
     }
@@ -207,33 +211,51 @@ shard_remove(struct shard *shard, struct shard_env *env, uint64_t hash, struct b
     return entry;
 }
 
+/* An entry that has left the wheel and not yet the table. */
+struct doomed {
+    struct brd_entry *entry;
+    uint64_t hash;
+};
+
+/* Nothing of what is reaped is in the cache. So the wheel is some entries ahead
+ * of the table: while one entry leaves the table, the next one's memory and the
+ * buckets of those between are on their way. */
 uint32_t
 shard_reap(struct shard *shard, struct shard_env *env, uint64_t now_ms, uint32_t max,
            struct brd_entry **chain, bool *out_done)
 {
+    struct doomed doomed[REAP_AHEAD];
     uint32_t budget = max + 64;
+    uint32_t popped = 0;
     uint32_t reaped = 0;
     uint64_t next_ms = UINT64_MAX;
+    bool more = true;
 
     *out_done = true;
     if (shard->expiry == NULL || brd_counter_get(&shard->next_deadline) > now_ms)
         return 0;
-    while (reaped < max) {
-        struct brd_entry *entry = expiry_pop(shard->expiry, now_ms, &budget, &next_ms);
+    while (more || reaped < popped) {
+        struct doomed *at = &doomed[popped % REAP_AHEAD];
         struct table_spot spot;
-        struct brd_bytes key;
-        uint64_t hash;
 
-        if (entry == NULL)
+        at->entry =
+            more && popped < max ? expiry_pop(shard->expiry, now_ms, &budget, &next_ms) : NULL;
+        more = at->entry != NULL;
+        if (more) {
+            at->hash = brd_hash(&env->secret, entry_key(at->entry));
+            table_hint_bucket(&shard->table, at->hash);
+            if (++popped - reaped < REAP_AHEAD)
+                continue;
+        } else if (reaped == popped) {
             break;
-        key = entry_key(entry);
-        hash = brd_hash(&env->secret, key);
-        BRD_CHECK(table_find(&shard->table, hash, key, &spot) == entry);
-        raise_to(&shard->newest_removal, entry->version);
-        take_out(shard, env, hash, spot, entry, false);
-        entry_chain(entry, chain);
-        reaped++;
+        }
+        at = &doomed[reaped++ % REAP_AHEAD];
+        BRD_CHECK(table_find(&shard->table, at->hash, entry_key(at->entry), &spot) == at->entry);
+        raise_to(&shard->newest_removal, at->entry->version);
+        take_out(shard, env, at->hash, spot, at->entry, false);
+        entry_chain(at->entry, chain);
     }
+    expiry_settle(shard->expiry);
     *out_done = reaped < max && budget > 0;
     if (*out_done)
         atomic_store_explicit(&shard->next_deadline, next_ms, memory_order_relaxed);

@@ -152,8 +152,8 @@ uint64_t brd_guard_clear(struct brd_guard *guard, uint64_t version);
  * later than that. No lock: may be out of date by the changes under way. */
 uint64_t brd_shard_next_deadline_ms(const struct brd_keyspace *keyspace, uint32_t shard);
 
-/* Remove up to max expired entries of the shard, earliest deadline first (to
- * within 16 ms); the shard's newest removal becomes at least the newest version
+/* Remove up to max expired entries of the shard, by and large the earliest
+ * deadlines first; the shard's newest removal becomes at least the newest version
  * removed. Takes the shard's stripe for writing, in short slices: the caller
  * holds none. Returns how many; fewer than max: none is left. */
 uint32_t
