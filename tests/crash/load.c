@@ -16,7 +16,8 @@
  *   verify ADDRESS rule=RULE class=CLASS bound_ms=N
  *                               compare with what the daemon holds, then "ok ..."
  *       rule=kill               acknowledged under normal and full is there
- *       rule=cut                under full; under normal if older than bound_ms
+ *       rule=cut                under full; under normal what had been acknowledged
+ *                               bound_ms before a later write was, at the latest
  *   quit
  *
  * "FAIL ..." instead means that the daemon broke a promise.
@@ -45,11 +46,12 @@
 #include "support/link.h"
 #include "support/numbered.h"
 
-#define CONNS_MAX   16
-#define READERS_MAX 4
-#define STUCK_MS    600000 /* some disks need ten seconds for a sync, now and then */
-#define POLL_MS     100    /* so often a silent thread asks whether it is over */
-#define SHORT_MS    40
+#define CONNS_MAX      16
+#define READERS_MAX    4
+#define STUCK_MS       600000 /* some disks need ten seconds for a sync, now and then */
+#define POLL_MS        100    /* so often a silent thread asks whether it is over */
+#define SHORT_MS       40
+#define CLOCK_SLACK_MS 1 /* a difference that the daemon's clock does not follow */
 
 struct conn {
     pthread_t thread;
@@ -87,8 +89,10 @@ static uint32_t round_number;
 static uint64_t began_ns;
 static _Atomic uint64_t answered_total;
 static atomic_flag acted = ATOMIC_FLAG_INIT;
-static _Atomic bool stopping; /* set before the cut begins */
-static _Atomic uint64_t stopped_ns;
+static _Atomic bool stopping;       /* set before the cut begins */
+static _Atomic uint64_t vouched_ns; /* when the newest write of class normal or full was
+                                     * issued that was acknowledged: what is older than the
+                                     * bound at this moment must be on stable storage */
 static _Atomic bool failed;
 static char failure[512]; /* of whoever set `failed` */
 
@@ -112,16 +116,65 @@ clock_ns(clockid_t id)
     return (uint64_t)at.tv_sec * 1000000000u + (uint64_t)at.tv_nsec;
 }
 
+/* As the daemon's: both count the time that the machine is suspended. */
 static uint64_t
 mono_ns(void)
 {
-    return clock_ns(CLOCK_MONOTONIC);
+    return clock_ns(CLOCK_BOOTTIME);
 }
 
 static uint64_t
 wall_ms(void)
 {
     return clock_ns(CLOCK_REALTIME) / 1000000u;
+}
+
+/* The earliest and the latest that a clock can show which follows the wall clock, be it a
+ * moment late: one and the same unless the clock was stepped since this was first called.
+ * Main thread only. */
+static void
+wall_bounds_ms(uint64_t *out_earliest, uint64_t *out_latest)
+{
+    static uint64_t least_ns = UINT64_MAX, most_ns; /* offsets, as seen so far */
+    uint64_t apart_ns = UINT64_MAX, offset_ns = 0, before_ns;
+    int tries;
+
+    for (tries = 0; tries < 5; tries++) {
+        uint64_t wall_ns, between_ns;
+
+        before_ns = mono_ns();
+        wall_ns = clock_ns(CLOCK_REALTIME);
+        between_ns = mono_ns() - before_ns;
+        if (between_ns < apart_ns) {
+            apart_ns = between_ns;
+            offset_ns = wall_ns - before_ns - between_ns / 2;
+        }
+    }
+    if (offset_ns < least_ns)
+        least_ns = offset_ns;
+    if (offset_ns > most_ns)
+        most_ns = offset_ns;
+    before_ns = mono_ns();
+    *out_earliest = (before_ns + least_ns) / 1000000u;
+    *out_latest = (before_ns + most_ns) / 1000000u;
+}
+
+static uint64_t
+earliest_ms(void)
+{
+    uint64_t earliest, latest;
+
+    wall_bounds_ms(&earliest, &latest);
+    return earliest;
+}
+
+static uint64_t
+latest_ms(void)
+{
+    uint64_t earliest, latest;
+
+    wall_bounds_ms(&earliest, &latest);
+    return latest;
 }
 
 static unsigned int
@@ -199,6 +252,7 @@ issue(struct conn *conn, struct op op)
     /* Without a change there is no version to learn either. */
     if (!numbered_apply(&conn->author, conn->now, &op, conn->issued))
         op.version = UINT64_MAX;
+    op.issued_ns = mono_ns();
     conn->ops[conn->issued] = op;
     if (numbered_encode(conn->link.conn, &conn->author, &op, conn->issued) != BRD_OK)
         fail("connection %u: a request could not be encoded", conn->author.id);
@@ -224,7 +278,6 @@ act(void)
 {
     if (atomic_flag_test_and_set(&acted))
         return;
-    atomic_store(&stopped_ns, mono_ns());
     if (plan.cut[0] != '\0') {
         atomic_store(&stopping, true);
         if (!cut_power(plan.cut))
@@ -309,6 +362,21 @@ answer_is_right(const struct op *op, const struct brd_reply *reply)
     }
 }
 
+/* An acknowledgement under normal is given while the last sync is younger than the bound, or
+ * after the next one. So it vouches for what was acknowledged the bound before it was asked
+ * for; when it was given, and when everything stopped, says nothing. */
+static void
+vouch(const struct op *op)
+{
+    uint64_t newest = atomic_load(&vouched_ns);
+
+    if (op->version == UINT64_MAX || class_of(op) < BRD_DURABILITY_NORMAL)
+        return;
+    while (newest < op->issued_ns &&
+           !atomic_compare_exchange_weak(&vouched_ns, &newest, op->issued_ns))
+        ;
+}
+
 static void
 on_answer(struct conn *conn, const struct brd_reply *reply)
 {
@@ -339,6 +407,7 @@ on_answer(struct conn *conn, const struct brd_reply *reply)
         op->acked_ns = mono_ns();
         if (op->version != UINT64_MAX)
             op->version = reply->version;
+        vouch(op);
     }
     conn->answered++;
     count_answer();
@@ -468,6 +537,7 @@ run(void)
 
     round_number++;
     atomic_store(&answered_total, 0);
+    atomic_store(&vouched_ns, 0);
     atomic_flag_clear(&acted);
     atomic_store(&stopping, false);
     for (i = 0; i < CONNS_MAX; i++)
@@ -551,7 +621,7 @@ static bool
 look(struct link *link, uint32_t id, struct found found[KEYS])
 {
     const struct brd_reply *reply;
-    uint64_t before_ms = wall_ms();
+    uint64_t before_ms = earliest_ms();
     char name[KEY_MAX];
     uint32_t i;
 
@@ -574,7 +644,7 @@ look(struct link *link, uint32_t id, struct found found[KEYS])
             at->hash = numbered_hash(NUMBERED_HASH_EMPTY, reply->value.data, reply->value.size);
         } else if (reply->has_ttl) {
             at->deadline_min_ms = before_ms + reply->ttl_ms - 1;
-            at->deadline_max_ms = wall_ms() + reply->ttl_ms + 1;
+            at->deadline_max_ms = latest_ms() + reply->ttl_ms + 1;
         }
     }
     return true;
@@ -593,7 +663,7 @@ must_survive(const struct op *op)
     if (strcmp(plan.rule, "kill") == 0)
         return class_ >= BRD_DURABILITY_NORMAL;
     return class_ == BRD_DURABILITY_FULL ||
-           (class_ == BRD_DURABILITY_NORMAL && op->acked_ns + bound_ns < atomic_load(&stopped_ns));
+           (class_ == BRD_DURABILITY_NORMAL && op->acked_ns + bound_ns < atomic_load(&vouched_ns));
 }
 
 /* How many of the first requests must be there, at least. */
@@ -713,15 +783,15 @@ check_no_hole(const struct span spans[CONNS_MAX])
 static void
 wait_until_short_lived_are_gone(void)
 {
-    uint64_t last_ms = wall_ms();
+    uint64_t last_ms = latest_ms();
     uint32_t i, j;
 
     for (i = 0; i < CONNS_MAX; i++)
         for (j = 0; j < conns[i].issued; j++)
             if (conns[i].ops[j].kind == SHORT && conns[i].ops[j].deadline_ms > last_ms)
                 last_ms = conns[i].ops[j].deadline_ms;
-    while (wall_ms() <= last_ms)
-        poll(NULL, 0, (int)(last_ms + 1 - wall_ms()));
+    while (earliest_ms() <= last_ms + CLOCK_SLACK_MS)
+        poll(NULL, 0, 1);
 }
 
 static void
@@ -752,7 +822,7 @@ verify(void)
         return;
     }
     for (i = 0; i < CONNS_MAX && !atomic_load(&failed); i++) {
-        uint64_t at_ms = wall_ms();
+        uint64_t at_ms = earliest_ms();
         bool cleared;
 
         if (!look(&link, i, found)) {

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import re
-import select
 import shutil
 import signal
 import socket
@@ -15,7 +14,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from brindle_client import Client, frame, pb
-from daemon import PATIENCE_S, Daemon, Results, find_program, sanitizer_prefix, scratch, until
+from daemon import PATIENCE_S, Daemon, Manager, Results, find_program, sanitizer_prefix, scratch, until
 
 BRINDLED = find_program("brindled")
 
@@ -356,48 +355,20 @@ def a_reload_reaches_the_workers():
 # ---- under a service manager ----
 
 
-class Manager:
-    """The other end of sd_notify."""
-
-    def __init__(self):
-        self.folder = scratch()
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(str(self.folder / "notify"))
-        self.socket.settimeout(PATIENCE_S)
-        self.said = []
-
-    @property
-    def env(self):
-        return {"NOTIFY_SOCKET": str(self.folder / "notify")}
-
-    def wait(self, wanted):
-        while not any(wanted in said for said in self.said):
-            self.said.append(self.socket.recv(4096).decode())
-
-    def drain(self, silence_s):
-        """Takes what is there, until so long nothing more comes."""
-        while select.select([self.socket], [], [], silence_s)[0]:
-            self.socket.recv(4096)
-
-    def close(self):
-        self.socket.close()
-        shutil.rmtree(self.folder)
-
-
 def the_service_manager_is_told_what_happens():
     manager = Manager()
     with Daemon(env=manager.env) as daemon:
-        manager.wait("READY=1")
+        assert manager.wait("READY=1")
         assert manager.said[0].startswith("STATUS=Recovering"), manager.said
         assert f"MAINPID={daemon.pid}" in manager.said[-1]
         daemon.signal(signal.SIGHUP)
-        manager.wait("RELOADING=1")
+        assert manager.wait("RELOADING=1")
         assert "MONOTONIC_USEC=" in manager.said[-1]
         manager.said.clear()
-        manager.wait("READY=1")
+        assert manager.wait("READY=1")
         assert not any("WATCHDOG=1" in said for said in manager.said)
         daemon.signal(signal.SIGTERM)
-        manager.wait("STOPPING=1")
+        assert manager.wait("STOPPING=1")
         assert daemon.wait() == 0
     manager.close()
 
@@ -407,13 +378,13 @@ def the_watchdog_is_fed_while_all_threads_live():
     with Daemon(env={**manager.env, "WATCHDOG_USEC": "400000"}) as daemon:
         for _ in range(5):
             manager.said.clear()
-            manager.wait("WATCHDOG=1")
+            assert manager.wait("WATCHDOG=1")
         # Fed again after a stop that was longer than the watchdog's time.
         daemon.signal(signal.SIGSTOP)
         manager.drain(1)
         daemon.signal(signal.SIGCONT)
         manager.said.clear()
-        manager.wait("WATCHDOG=1")
+        assert manager.wait("WATCHDOG=1")
     manager.close()
 
 

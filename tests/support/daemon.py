@@ -13,8 +13,10 @@ its end. Leaving the `with` kills what still runs.
 import os
 import pathlib
 import re
+import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -84,6 +86,8 @@ def parse_address(text):
 class Daemon:
     """A running brindled.
 
+    Clients may stand still for long: a test of the limits on that sets them.
+
     args        further arguments; they come last and so win.
     data_dir    None: memory only.
     listen      address of the native listener; resp, http: of the others, or None.
@@ -94,6 +98,7 @@ class Daemon:
         program = program or find_program("brindled")
         command = [*prefix, *sanitizer_prefix(program), str(program),
                    "--listen", "127.0.0.1:0", "--resp-listen", "none", "--http-listen", "none",
+                   "--progress-time", "10min", "--output-soft-time", "10min",
                    "--data-dir", str(data_dir) if data_dir else "none", *map(str, args)]
         self.log = []
         self.listen = self.resp = self.http = None
@@ -190,6 +195,47 @@ class Daemon:
         if self.running():
             self.kill()
         self.process.stderr.close()
+
+
+class Manager:
+    """The other end of sd_notify: what a service manager hears."""
+
+    def __init__(self):
+        self.folder = scratch()
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(self.folder / "notify"))
+        self.said = []
+
+    @property
+    def env(self):
+        return {"NOTIFY_SOCKET": str(self.folder / "notify")}
+
+    def wait(self, wanted, timeout=PATIENCE_S):
+        """Until it hears that, or so long; True if it did."""
+        give_up = time.monotonic() + timeout
+        while not any(wanted in said for said in self.said):
+            self.socket.settimeout(max(0.001, give_up - time.monotonic()))
+            try:
+                self.said.append(self.socket.recv(4096).decode())
+            except TimeoutError:
+                return False
+        return True
+
+    def drain(self, silence_s=0):
+        """Takes what is there, until so long nothing more comes."""
+        while select.select([self.socket], [], [], silence_s)[0]:
+            self.socket.recv(4096)
+        self.said.clear()
+
+    def close(self):
+        self.socket.close()
+        shutil.rmtree(self.folder)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        self.close()
 
 
 class Results:

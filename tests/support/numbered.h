@@ -35,7 +35,7 @@ struct cell {
 /* A request. */
 struct op {
     uint64_t version; /* 0: not told, or nothing changed */
-    uint64_t acked_ns;
+    uint64_t issued_ns, acked_ns;
     uint64_t deadline_ms;
     int64_t expected; /* a number, or of GET the value's hash */
     uint32_t round;

@@ -21,7 +21,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 
-from daemon import (PATIENCE_S, SRC, Daemon, Results, build_folder, find_program,  # noqa: E402
+from daemon import (PATIENCE_S, SRC, Daemon, Manager, Results, build_folder, find_program,  # noqa: E402
                     sanitizer_prefix, until)
 
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(1, 2**31))
@@ -307,7 +307,7 @@ def seconds_since(start):
     return f"{time.monotonic() - start:.1f} s"
 
 
-__all__ = ["CrashResults", "Daemon", "Disk", "Helper", "SEED", "Wall", "address_of", "build_broken",
+__all__ = ["CrashResults", "Daemon", "Disk", "Helper", "Manager", "SEED", "Wall", "address_of", "build_broken",
            "build_folder",
            "find_program", "folder_of_its_own", "number", "numbers_of", "preload", "run", "sanitizer_prefix",
            "seconds_since", "small_disk", "verify_log", "wal_tool", "why_no_disk", "why_no_mount"]
