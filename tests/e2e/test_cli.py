@@ -17,6 +17,7 @@ from daemon import PATIENCE_S, Daemon, Results, find_program, sanitizer_prefix, 
 DONE, FAILED, NOT_FOUND, USAGE = 0, 1, 2, 64
 CLI = find_program("brindle")
 PREFIX = sanitizer_prefix(CLI)
+PATIENT = ("--timeout", f"{PATIENCE_S}s")
 
 
 class Cli:
@@ -28,7 +29,7 @@ class Cli:
 
     def run(self, *args, stdin=b"", expect=DONE):
         """The output of one run, which has to end with that status."""
-        done = subprocess.run([*PREFIX, CLI, *args], input=stdin, env=self.env,
+        done = subprocess.run([*PREFIX, CLI, *PATIENT, *args], input=stdin, env=self.env,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
         assert done.returncode == expect, \
             f"{args}: {done.returncode}, not {expect}: {done.stdout} {done.stderr}"
@@ -224,7 +225,7 @@ class Terminal:
     def __init__(self, cli, home):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.execvpe((PREFIX + [str(CLI)])[0], [*PREFIX, str(CLI)],
+            os.execvpe((PREFIX + [str(CLI)])[0], [*PREFIX, str(CLI), *PATIENT],
                        {**cli.env, "HOME": str(home), "TERM": "xterm"})
         self.seen = b""
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
-from daemon import SRC, Daemon, Results, find_program, scratch  # noqa: E402
+from daemon import PATIENCE_S, SRC, Daemon, Results, find_program, scratch  # noqa: E402
 
 CLI = find_program("brindle")
 
@@ -28,14 +28,17 @@ def documented():
     return found
 
 
+PATIENT = ("--timeout", f"{PATIENCE_S}s")
+
+
 def stats_of(daemon):
-    out = subprocess.run([CLI, "--connect", address(daemon), "--format", "json", "stats"],
+    out = subprocess.run([CLI, *PATIENT, "--connect", address(daemon), "--format", "json", "stats"],
                          check=True, capture_output=True).stdout
     return json.loads(out)["stats"]
 
 
 def run_cli(daemon, *args):
-    subprocess.run([CLI, "--connect", address(daemon), *args], check=False, capture_output=True)
+    subprocess.run([CLI, *PATIENT, "--connect", address(daemon), *args], check=False, capture_output=True)
 
 
 def the_page_and_the_daemon_agree(daemon):

@@ -11,7 +11,7 @@
 #define ROUNDS  3000
 #define PAIRS   7
 
-static char dir[] = "/tmp/brindle-concurrency-XXXXXX";
+static char dir[256];
 static struct brd_engine *engine;
 static struct brd_clock *brd_test_clock;
 static atomic_uint torn;     /* get_many that saw half a put_many */
@@ -45,7 +45,9 @@ start_engine(const char *data_dir)
 static void
 setup(void)
 {
-    memcpy(dir + sizeof(dir) - 7, "XXXXXX", 6);
+    const char *tmp = getenv("TMPDIR");
+
+    snprintf(dir, sizeof(dir), "%s/brindle-concurrency-XXXXXX", tmp != NULL ? tmp : "/tmp");
     ck_assert_ptr_nonnull(mkdtemp(dir));
     brd_test_clock = brd_clock_create_real(0);
     ck_assert_ptr_nonnull(brd_test_clock);

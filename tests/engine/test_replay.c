@@ -11,7 +11,7 @@
 #define KEYS 200
 
 static struct rig rig;
-static char dir[] = "/tmp/brindle-replay-XXXXXX";
+static char dir[256];
 static uint64_t seed;
 
 static uint64_t
@@ -38,11 +38,12 @@ static void
 setup(void)
 {
     const char *given = getenv("SEED");
+    const char *tmp = getenv("TMPDIR");
 
     seed = given != NULL ? strtoull(given, NULL, 10) : (uint64_t)getpid() * 2654435761u;
     printf("SEED=%llu\n", (unsigned long long)seed);
     fflush(stdout);
-    memcpy(dir + sizeof(dir) - 7, "XXXXXX", 6);
+    snprintf(dir, sizeof(dir), "%s/brindle-replay-XXXXXX", tmp != NULL ? tmp : "/tmp");
     ck_assert_ptr_nonnull(mkdtemp(dir));
     memset(&rig, 0, sizeof(rig));
     rig.options.data_dir = dir;

@@ -10,6 +10,7 @@ sys.path.insert(0, "/brindle-test/tests/e2e")
 from brindle_client import Client, pb
 
 SOCKET = "/run/brindle/brindle.sock"
+PATIENCE_S = 600  # for what must happen
 ADDRESSES = (SOCKET, ("127.0.0.1", 7420))
 passed = failed = 0
 
@@ -24,7 +25,8 @@ def check(what, condition, detail=""):
 
 
 def systemctl(*args):
-    done = subprocess.run(["systemctl", *args], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["systemctl", *args], capture_output=True, text=True,
+                          timeout=PATIENCE_S)
     return done.returncode, (done.stdout + done.stderr).strip()
 
 
@@ -34,10 +36,10 @@ def show(unit, name):
 
 def call(address, **op):
     """Waits where there is no daemon just now: the socket is systemd's."""
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
-            with Client(address, timeout=40) as client:
+            with Client(address, timeout=PATIENCE_S) as client:
                 return client.call(**op)
         except ConnectionError:
             # The daemon that had taken the connection has died; the next one will live.
@@ -47,7 +49,7 @@ def call(address, **op):
 
 def until(condition):
     """Asks until it holds; each asking waits for systemd or the kernel."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:
             return False
