@@ -144,32 +144,3 @@ brd_cond_broadcast(struct brd_cond *cond)
 
     BRD_CHECK(failed == 0);
 }
-
-void
-brd_rwlock_init(struct brd_rwlock *lock, enum brd_lock_rank rank, uint32_t order)
-{
-    pthread_rwlockattr_t attr;
-    int failed = pthread_rwlockattr_init(&attr);
-
-    BRD_CHECK(failed == 0);
-    failed = pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-    BRD_CHECK(failed == 0);
-    failed = pthread_rwlock_init(&lock->raw, &attr);
-    BRD_CHECK(failed == 0);
-    pthread_rwlockattr_destroy(&attr);
-#ifdef BRD_DEBUG
-    lock->rank = (uint16_t)rank;
-    lock->order = order;
-#else
-    (void)rank;
-    (void)order;
-#endif
-}
-
-void
-brd_rwlock_fini(struct brd_rwlock *lock)
-{
-    int failed = pthread_rwlock_destroy(&lock->raw);
-
-    BRD_CHECK(failed == 0);
-}

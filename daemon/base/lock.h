@@ -10,6 +10,7 @@
 #include "base/check.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -48,11 +49,31 @@ struct brd_cond {
     pthread_cond_t raw; /* on CLOCK_MONOTONIC */
 };
 
-/* Alone on its cache line: neighbours must not slow each other. Prefers
- * writers: with glibc's default a stream of readers of one hot key can keep a
- * writer out for ever. A thread must not take one shared twice. */
+/* Of a word's bits; the rest counts readers. */
+#define BRD_RWLOCK_WRITER 1u
+#define BRD_RWLOCK_QUEUE  2u /* somebody is queued: enter by the queue */
+#define BRD_RWLOCK_PARKED 4u /* somebody sleeps: whoever leaves invites one */
+#define BRD_RWLOCK_READER 8u
+
+/* Alone on its cache line: neighbours must not slow each other. One atomic step
+ * to enter and one to leave where nobody is in the way. Neither a stream of
+ * readers nor one of writers can keep anybody out for ever; hence a thread must
+ * not take one shared twice. rwlock.c has the rest. */
 struct BRD_CAPABILITY("rwlock") brd_rwlock {
-    pthread_rwlock_t raw;
+    _Atomic uint32_t word;
+    _Atomic uint32_t inner;        /* guards what follows, apart from loads of the turns */
+    _Atomic uint32_t invitations;  /* to those parked, so far */
+    _Atomic uint32_t reader_phase; /* rises when queued readers are admitted */
+    _Atomic uint32_t writer_turn;  /* queued writers that were admitted, so far */
+    uint32_t parked;               /* and not invited yet */
+    uint32_t next_parking;
+    uint32_t next_ticket;
+    uint32_t readers_queued;
+    uint32_t writers_queued;
+    uint32_t readers_asleep; /* of those queued: sleep, or are about to */
+    uint32_t writers_asleep; /* may count some that were admitted and have not noticed */
+    bool invited;            /* somebody was, and has not got the lock yet */
+    bool writer_was_last;    /* of those admitted from the queue */
 #ifdef BRD_DEBUG
     uint32_t order;
     uint16_t rank;
@@ -90,41 +111,62 @@ void brd_lock_note_give(uint16_t rank);
 /* How many locks of the rank this thread holds; debug builds only, else 0. */
 unsigned brd_lock_held(enum brd_lock_rank rank);
 
+/* What is in the way is dealt with in rwlock.c. */
+void brd_rwlock_read_slowly(struct brd_rwlock *lock);
+void brd_rwlock_write_slowly(struct brd_rwlock *lock);
+void brd_rwlock_hand_over(struct brd_rwlock *lock);
+
 static inline void
 brd_rwlock_read(struct brd_rwlock *lock) BRD_ACQUIRE_SHARED(lock) BRD_NO_ANALYSIS
 {
-    int failed;
+    uint32_t was;
 
     brd_lock_note_take(lock->rank, lock->order);
-    failed = pthread_rwlock_rdlock(&lock->raw);
-    BRD_CHECK(failed == 0);
+    was = atomic_fetch_add_explicit(&lock->word, BRD_RWLOCK_READER, memory_order_acquire);
+    if (BRD_UNLIKELY((was & (BRD_RWLOCK_WRITER | BRD_RWLOCK_QUEUE)) != 0))
+        brd_rwlock_read_slowly(lock);
 }
 
 static inline void
 brd_rwlock_write(struct brd_rwlock *lock) BRD_ACQUIRE(lock) BRD_NO_ANALYSIS
 {
-    int failed;
+    uint32_t word = 0;
 
     brd_lock_note_take(lock->rank, lock->order);
-    failed = pthread_rwlock_wrlock(&lock->raw);
-    BRD_CHECK(failed == 0);
+    if (BRD_UNLIKELY(!atomic_compare_exchange_strong_explicit(&lock->word, &word, BRD_RWLOCK_WRITER,
+                                                              memory_order_acquire,
+                                                              memory_order_relaxed)))
+        brd_rwlock_write_slowly(lock);
+}
+
+/* A reader leaves, or finds that it must not enter. */
+static inline uint32_t
+brd_rwlock_take_out_reader(struct brd_rwlock *lock)
+{
+    uint32_t was = atomic_fetch_sub_explicit(&lock->word, BRD_RWLOCK_READER, memory_order_release);
+
+    if (BRD_UNLIKELY((was & (BRD_RWLOCK_QUEUE | BRD_RWLOCK_PARKED)) != 0))
+        brd_rwlock_hand_over(lock);
+    return was;
 }
 
 static inline void
 brd_rwlock_read_done(struct brd_rwlock *lock) BRD_RELEASE_SHARED(lock) BRD_NO_ANALYSIS
 {
-    int failed = pthread_rwlock_unlock(&lock->raw);
+    uint32_t was = brd_rwlock_take_out_reader(lock);
 
-    BRD_CHECK(failed == 0);
+    BRD_CHECK(was >= BRD_RWLOCK_READER && (was & BRD_RWLOCK_WRITER) == 0);
     brd_lock_note_give(lock->rank);
 }
 
 static inline void
 brd_rwlock_write_done(struct brd_rwlock *lock) BRD_RELEASE(lock) BRD_NO_ANALYSIS
 {
-    int failed = pthread_rwlock_unlock(&lock->raw);
+    uint32_t was = atomic_fetch_sub_explicit(&lock->word, BRD_RWLOCK_WRITER, memory_order_release);
 
-    BRD_CHECK(failed == 0);
+    BRD_CHECK((was & BRD_RWLOCK_WRITER) != 0);
+    if (BRD_UNLIKELY((was & (BRD_RWLOCK_QUEUE | BRD_RWLOCK_PARKED)) != 0))
+        brd_rwlock_hand_over(lock);
     brd_lock_note_give(lock->rank);
 }
 

@@ -5,6 +5,7 @@
 #include "base/thread.h"
 #include "base_test.h"
 
+#include <sched.h>
 #include <signal.h>
 
 static struct brd_mutex mutex;
@@ -103,6 +104,223 @@ START_TEST(a_writer_excludes_everybody)
     brd_rwlock_init(&rwlock, BRD_RANK_STRIPE, 0);
     run_four(add_under_rwlock);
     brd_rwlock_fini(&rwlock);
+}
+END_TEST
+
+/* ---- readers and writers in each other's way ---- */
+
+#define CROWD  8 /* more threads than most machines that run this have cores */
+#define ROUNDS 5000
+
+static uint64_t pair[2]; /* the same, except under a writer */
+static _Atomic uint32_t done;
+static _Atomic bool torn;
+
+static void *
+write_the_pair(void *arg)
+{
+    int i;
+
+    for (i = 0; i < ROUNDS; i++) {
+        brd_rwlock_write(&rwlock);
+        pair[0]++;
+        pair[1]++;
+        brd_rwlock_write_done(&rwlock);
+    }
+    atomic_fetch_add(&done, 1);
+    return arg;
+}
+
+static void *
+read_the_pair(void *arg)
+{
+    int i;
+
+    for (i = 0; i < ROUNDS; i++) {
+        brd_rwlock_read(&rwlock);
+        if (pair[0] != pair[1])
+            atomic_store(&torn, true);
+        brd_rwlock_read_done(&rwlock);
+    }
+    atomic_fetch_add(&done, 1);
+    return arg;
+}
+
+/* So many of each, at once; all of them get through. */
+static void
+run_crowd(unsigned writers)
+{
+    pthread_t threads[CROWD];
+    unsigned i;
+
+    brd_rwlock_init(&rwlock, BRD_RANK_STRIPE, 0);
+    pair[0] = pair[1] = 0;
+    atomic_store(&torn, false);
+    for (i = 0; i < CROWD; i++)
+        ck_assert_int_eq(brd_thread_start(&threads[i], "crowd",
+                                          i < writers ? write_the_pair : read_the_pair, NULL),
+                         BRD_OK);
+    for (i = 0; i < CROWD; i++)
+        brd_thread_join(threads[i]);
+    ck_assert(!atomic_load(&torn));
+    ck_assert_uint_eq(pair[0], (uint64_t)writers * ROUNDS);
+    ck_assert_uint_eq(pair[1], pair[0]);
+    brd_rwlock_fini(&rwlock);
+}
+
+START_TEST(a_crowd_gets_through_whatever_the_share_of_writers)
+{
+    unsigned writers;
+
+    for (writers = 0; writers <= CROWD; writers++)
+        run_crowd(writers);
+}
+END_TEST
+
+/* A stream of one kind that ends only when the others are done. */
+static void *
+read_until_done(void *arg)
+{
+    while (atomic_load(&done) < 1) {
+        brd_rwlock_read(&rwlock);
+        brd_rwlock_read_done(&rwlock);
+    }
+    return arg;
+}
+
+static void *
+write_until_done(void *arg)
+{
+    while (atomic_load(&done) < 1) {
+        brd_rwlock_write(&rwlock);
+        brd_rwlock_write_done(&rwlock);
+    }
+    return arg;
+}
+
+static void
+run_stream(void *(*stream)(void *arg), void *(*other)(void *arg))
+{
+    pthread_t threads[CROWD];
+    int i;
+
+    brd_rwlock_init(&rwlock, BRD_RANK_STRIPE, 0);
+    atomic_store(&done, 0);
+    for (i = 0; i < CROWD; i++)
+        ck_assert_int_eq(brd_thread_start(&threads[i], "stream", i < CROWD - 1 ? stream : other,
+                                          NULL),
+                         BRD_OK);
+    for (i = 0; i < CROWD; i++)
+        brd_thread_join(threads[i]);
+    brd_rwlock_fini(&rwlock);
+}
+
+START_TEST(a_stream_of_readers_does_not_keep_a_writer_out)
+{
+    run_stream(read_until_done, write_the_pair);
+}
+END_TEST
+
+START_TEST(a_stream_of_writers_does_not_keep_a_reader_out)
+{
+    run_stream(write_until_done, read_the_pair);
+}
+END_TEST
+
+static _Atomic uint32_t order; /* the kinds that got in, a digit each */
+
+static void *
+enter_to_write(void *arg)
+{
+    brd_rwlock_write(&rwlock);
+    atomic_store(&order, atomic_load(&order) * 10 + 2);
+    brd_rwlock_write_done(&rwlock);
+    return arg;
+}
+
+static void *
+enter_to_read(void *arg)
+{
+    brd_rwlock_read(&rwlock);
+    atomic_store(&order, atomic_load(&order) * 10 + 1);
+    brd_rwlock_read_done(&rwlock);
+    return arg;
+}
+
+static void
+wait_for(uint32_t bit)
+{
+    while ((atomic_load(&rwlock.word) & bit) == 0)
+        sched_yield();
+}
+
+START_TEST(a_writer_that_waits_goes_before_readers_that_come_later)
+{
+    pthread_t writer;
+    pthread_t reader;
+
+    brd_rwlock_init(&rwlock, BRD_RANK_STRIPE, 0);
+    atomic_store(&order, 0);
+    hold_read(&rwlock);
+    ck_assert_int_eq(brd_thread_start(&writer, "writer", enter_to_write, NULL), BRD_OK);
+    wait_for(BRD_RWLOCK_QUEUE);
+    ck_assert_int_eq(brd_thread_start(&reader, "reader", enter_to_read, NULL), BRD_OK);
+    wait_for(BRD_RWLOCK_PARKED);
+    ck_assert_uint_eq(atomic_load(&order), 0);
+    drop_read(&rwlock);
+    brd_thread_join(writer);
+    brd_thread_join(reader);
+    ck_assert_uint_eq(atomic_load(&order), 21);
+    brd_rwlock_fini(&rwlock);
+}
+END_TEST
+
+START_TEST(those_who_sleep_behind_a_writer_are_woken_when_it_leaves)
+{
+    pthread_t threads[CROWD];
+    uint32_t digits;
+    int i;
+
+    brd_rwlock_init(&rwlock, BRD_RANK_STRIPE, 0);
+    atomic_store(&order, 0);
+    hold_write(&rwlock);
+    for (i = 0; i < CROWD; i++) {
+        ck_assert_int_eq(brd_thread_start(&threads[i], "sleeper",
+                                          i % 2 == 0 ? enter_to_write : enter_to_read, NULL),
+                         BRD_OK);
+        wait_for(BRD_RWLOCK_PARKED);
+    }
+    drop_write(&rwlock);
+    for (i = 0; i < CROWD; i++)
+        brd_thread_join(threads[i]);
+    /* Readers beside each other may lose a digit; no writer does. */
+    for (i = 0, digits = atomic_load(&order); digits > 0; digits /= 10)
+        i += digits % 10 == 2;
+    ck_assert_int_eq(i, CROWD / 2);
+    brd_rwlock_fini(&rwlock);
+}
+END_TEST
+
+START_TEST(leaving_a_lock_that_nobody_reads_is_a_bug)
+{
+    brd_rwlock_init(&rwlock, BRD_RANK_STRIPE, 0);
+    drop_read(&rwlock);
+}
+END_TEST
+
+START_TEST(leaving_a_lock_that_nobody_writes_is_a_bug)
+{
+    brd_rwlock_init(&rwlock, BRD_RANK_STRIPE, 0);
+    drop_write(&rwlock);
+}
+END_TEST
+
+START_TEST(a_lock_takes_one_cache_line)
+{
+#ifndef BRD_DEBUG
+    ck_assert_uint_eq(sizeof(struct brd_rwlock), BRD_CACHE_LINE);
+#endif
+    ck_assert_uint_eq(sizeof(struct brd_rwlock) % BRD_CACHE_LINE, 0);
 }
 END_TEST
 
@@ -227,5 +445,12 @@ END_TEST
 #endif
 
 RUN_TESTS("lock", ORDER_TESTS{ a_mutex_excludes, 0 }, { a_writer_excludes_everybody, 0 },
-          { waiting_ends_with_the_time, 0 }, { waiting_ends_with_a_signal, 0 },
-          { ranks_rise_and_stripes_rise_within_theirs, 0 })
+          { a_crowd_gets_through_whatever_the_share_of_writers, 0 },
+          { a_stream_of_readers_does_not_keep_a_writer_out, 0 },
+          { a_stream_of_writers_does_not_keep_a_reader_out, 0 },
+          { a_writer_that_waits_goes_before_readers_that_come_later, 0 },
+          { those_who_sleep_behind_a_writer_are_woken_when_it_leaves, 0 },
+          { leaving_a_lock_that_nobody_reads_is_a_bug, SIGABRT },
+          { leaving_a_lock_that_nobody_writes_is_a_bug, SIGABRT },
+          { a_lock_takes_one_cache_line, 0 }, { waiting_ends_with_the_time, 0 },
+          { waiting_ends_with_a_signal, 0 }, { ranks_rise_and_stripes_rise_within_theirs, 0 })
