@@ -151,6 +151,8 @@ text_costs(const struct report *report, FILE *file)
         fprintf(file, "server cpu  unknown: %s\n", report->server_cpu.why.text);
     fprintf(file, "bench cpu   %.3f us per request (%.3f s)\n",
             per((double)report->bench_cpu_us, answers), (double)report->bench_cpu_us / 1e6);
+    fprintf(file, "sleeps      %.4f per request (%" PRIu64 ")\n",
+            per((double)report->bench_sleeps, answers), report->bench_sleeps);
     if (server->has_memory && server->has_items && server->items > 0)
         fprintf(file, "memory      %.1f bytes per item (%" PRIu64 " bytes, %" PRIu64 " items)\n",
                 per((double)server->memory_bytes, (double)server->items), server->memory_bytes,
@@ -321,6 +323,7 @@ make_json(const struct report *report)
     json_object_set_new(root, "bench_cpu_us_per_request",
                         json_real(per((double)report->bench_cpu_us, (double)answers)));
     put_count(root, "bench_cpu_us", report->bench_cpu_us);
+    put_count(root, "bench_sleeps", report->bench_sleeps);
     put_count(root, "fill_requests", report->fill_requests);
     json_object_set_new(root, "fill_seconds", json_real(report->fill_seconds));
     if (report->options->trace != NULL)

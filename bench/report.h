@@ -17,6 +17,7 @@ struct report {
     struct driver_stats stats; /* of all threads */
     uint64_t unsent;           /* open loop with --duration */
     uint64_t bench_cpu_us;
+    uint64_t bench_sleeps; /* voluntary context switches of its threads */
     unsigned connections_alive;
     struct server_sample server; /* after the measured phase */
     struct server_cpu server_cpu;

@@ -42,6 +42,7 @@ struct worker {
     uint64_t started_ns;
     uint64_t ended_ns;
     uint64_t cpu_ns;
+    uint64_t sleeps;
 };
 
 struct run {
@@ -77,6 +78,14 @@ thread_cpu_ns(void)
     return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
 }
 
+/* Voluntary context switches: how often this thread gave its CPU up. */
+static uint64_t
+thread_sleeps(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_THREAD, &usage) == 0 ? (uint64_t)usage.ru_nvcsw : 0;
+}
+
 static void *
 worker_main(void *argument)
 {
@@ -84,11 +93,13 @@ worker_main(void *argument)
     struct run *run = worker->run;
 
     (void)prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL); /* due times are kept to the us */
+    uint64_t sleeps = thread_sleeps();
     uint64_t cpu_ns = thread_cpu_ns();
     worker->started_ns = bench_now_ns();
     driver_run(worker->driver, &worker->phase);
     worker->ended_ns = bench_now_ns();
     worker->cpu_ns = thread_cpu_ns() - cpu_ns;
+    worker->sleeps = thread_sleeps() - sleeps;
 
     pthread_mutex_lock(&run->lock);
     run->running--;
@@ -526,6 +537,7 @@ measure(struct run *run, struct report *report)
     for (unsigned i = 0; i < run->worker_count; i++) {
         merge_stats(&report->stats, driver_stats(run->workers[i].driver));
         report->bench_cpu_us += run->workers[i].cpu_ns / 1000;
+        report->bench_sleeps += run->workers[i].sleeps;
     }
     return true;
 }

@@ -1,9 +1,10 @@
 /* Statistics of the server.
  *
  * Sources of CPU time, best first:
- *   1. /proc/PID/task/TID/schedstat: nanoseconds on a CPU, summed over threads.
- *      A thread that ended takes its time with it, so it counts only if their
- *      number is the same before and after.
+ *   1. The CPU clock of the process (clock_getcpuclockid): nanoseconds, of all
+ *      threads that are or were, with what those that run have used until now.
+ *      (schedstat in /proc is in nanoseconds too, but of running threads as of
+ *      the last tick, and threads that ended take their time with them.)
  *   2. /proc/PID/stat: ticks of 10 ms, all threads that ever were.
  *   3. The server's own report: getrusage, in all servers that we know.
  *
@@ -13,11 +14,11 @@
 
 #include "driver.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define AGREE_US UINT64_C(200000) /* and a tenth */
@@ -213,34 +214,15 @@ read_ticks(uint64_t pid, uint64_t *out_us)
 }
 
 static bool
-read_tasks(uint64_t pid, uint64_t *out_tasks, uint64_t *out_ns)
+read_clock(uint64_t pid, uint64_t *out_ns)
 {
-    char path[320];
-    uint64_t tasks = 0;
-    uint64_t total_ns = 0;
+    struct timespec now;
+    clockid_t clock;
 
-    snprintf(path, sizeof(path), "/proc/%" PRIu64 "/task", pid);
-    DIR *dir = opendir(path);
-    if (dir == NULL)
+    if (clock_getcpuclockid((pid_t)pid, &clock) != 0 || clock_gettime(clock, &now) != 0)
         return false;
-    for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
-        uint64_t ns = 0;
-        if (entry->d_name[0] == '.')
-            continue;
-        snprintf(path, sizeof(path), "/proc/%" PRIu64 "/task/%s/schedstat", pid, entry->d_name);
-        FILE *file = fopen(path, "re");
-        if (file == NULL)
-            continue;
-        if (fscanf(file, "%" SCNu64, &ns) == 1) {
-            total_ns += ns;
-            tasks++;
-        }
-        fclose(file);
-    }
-    closedir(dir);
-    *out_tasks = tasks;
-    *out_ns = total_ns;
-    return tasks > 0;
+    *out_ns = (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+    return true;
 }
 
 static bool
@@ -295,8 +277,7 @@ look_into_proc(const struct server *server, struct server_sample *sample)
         sample->resident_bytes = resident_bytes;
     }
     sample->pid = pid;
-    if (!read_tasks(pid, &sample->proc_tasks, &sample->proc_tasks_ns))
-        sample->proc_tasks = 0;
+    sample->has_clock = read_clock(pid, &sample->clock_ns);
 }
 
 void
@@ -313,11 +294,10 @@ server_cpu_between(const struct server_sample *before, const struct server_sampl
 {
     memset(out_cpu, 0, sizeof(*out_cpu));
     if (before->has_proc && after->has_proc && before->pid == after->pid) {
-        if (before->proc_tasks != 0 && before->proc_tasks == after->proc_tasks &&
-            after->proc_tasks_ns >= before->proc_tasks_ns) {
+        if (before->has_clock && after->has_clock && after->clock_ns >= before->clock_ns) {
             out_cpu->known = true;
-            out_cpu->us = (after->proc_tasks_ns - before->proc_tasks_ns) / 1000;
-            out_cpu->source = "schedstat";
+            out_cpu->us = (after->clock_ns - before->clock_ns) / 1000;
+            out_cpu->source = "clock";
             return;
         }
         if (after->proc_ticks_us >= before->proc_ticks_us) {

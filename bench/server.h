@@ -29,8 +29,8 @@ struct server_sample {
     uint64_t own_cpu_us;
     bool has_proc; /* the kernel's */
     uint64_t proc_ticks_us;
-    uint64_t proc_tasks;
-    uint64_t proc_tasks_ns;
+    bool has_clock; /* the kernel's, exact */
+    uint64_t clock_ns;
     struct bench_error why; /* why something is missing */
 };
 

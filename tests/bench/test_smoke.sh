@@ -173,7 +173,8 @@ test_server() {
          and r['latency_us']['read']['count'] + r['latency_us']['write']['count'] == 20000"
     expect "$name: the cost of the server is known" 0 \
         "r['server']['cpu_us_per_request'] is not None and r['server']['pid'] == $server_pid
-         and r['server']['version']"
+         and r['server']['version'] and r['server']['cpu_source'] == 'clock'
+         and r['server']['cpu_us'] > 0 and r['bench_sleeps'] > 0"
     bench "${to[@]}" -n 3000 -r 5000 --workload getmany --getmany 20 --verify -P 3 -c 5
     expect "$name: many keys in one request" 0 \
         "r['requests'] == 3000 and r['hits'] == 60000 and r['errors'] == 0"
