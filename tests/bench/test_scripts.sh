@@ -79,4 +79,13 @@ ended "compare: an unknown part is a usage error" 2
 
 BRINDLE_RELEASE=$tmp script compare "${tiny[@]}"
 ended "compare: without a build it says so" 1
+script striping --rounds 2 --seconds 0.02 --keys 500 --stripes 1,64 --depth 10
+ended "striping: every request is answered" 0
+holds "striping: cost with one worker" striping '^### Server CPU, us per operation, 1 worker$'
+holds "striping: throughput with two" striping '^### Throughput, million .* per second, 2 workers$'
+holds "striping: a figure for each number of stripes" striping \
+    '^\| one hot key \| 50 % \| [0-9]+\.[0-9]+ \| [0-9]+\.[0-9]+ \|$'
+holds "striping: nothing failed" striping '^None\.$'
+script striping --stripes 0
+ended "striping: no stripes are a usage error" 2
 finish
