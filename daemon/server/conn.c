@@ -169,14 +169,14 @@ make_room(struct conn *conn, size_t extra)
     size_t room = size + extra;
     uint8_t *data;
 
-    if (conn->in_room - conn->in_end >= extra)
+    if (conn->in != NULL && conn->in_room - conn->in_end >= extra)
         return true;
     data = malloc(room);
     if (data == NULL) {
         conn_close(conn, CLOSE_NO_MEMORY);
         return false;
     }
-    if (size > 0)
+    if (conn->in != NULL)
         memcpy(data, conn->in + conn->in_begin, size);
     drop_input(conn);
     conn->in = data;
@@ -238,27 +238,38 @@ ask_for_writable(struct conn *conn, bool wanted)
     conn->blocked = wanted;
 }
 
+/* One call; one part, as replies of small values are, needs no message. */
+static ssize_t
+send_parts(int fd, struct iovec *parts, size_t count)
+{
+    struct msghdr message = { .msg_iov = parts, .msg_iovlen = count };
+    ssize_t n;
+
+    do {
+        n = count == 1 ? send(fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
+                       : sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    return n;
+}
+
 /* Send what may leave. The connection may be dead afterwards. */
 static void
 flush(struct conn *conn)
 {
     struct worker *worker = conn->worker;
     struct iovec parts[SEND_PARTS];
-    struct msghdr message = { .msg_iov = parts };
 
-    while (!conn->blocked) {
+    while (!conn->blocked && brd_session_unsent(conn->session) > 0) {
+        size_t count = brd_session_output(conn->session, parts, SEND_PARTS);
         size_t total = 0;
         ssize_t n;
         size_t i;
 
-        message.msg_iovlen = brd_session_output(conn->session, parts, SEND_PARTS);
-        if (message.msg_iovlen == 0)
+        if (count == 0)
             return;
-        for (i = 0; i < message.msg_iovlen; i++)
+        for (i = 0; i < count; i++)
             total += parts[i].iov_len;
-        do {
-            n = sendmsg(conn->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        } while (n < 0 && errno == EINTR);
+        n = send_parts(conn->fd, parts, count);
         brd_counter_add(&worker->counters.socket_writes, 1);
         if (n < 0) {
             if (errno == EAGAIN || errno == EWOULDBLOCK)
