@@ -2,6 +2,7 @@
 """Runs inside the booted machine of test_boot.sh: starts the service as a client would, kills it,
 stops it in its tracks, and prints one line for each thing that held or did not."""
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
@@ -62,6 +63,18 @@ def threads(process):
     return {stat.read_text().rpartition(")")[2].split()[0] for stat in stats}
 
 
+def set_watchdog(seconds):
+    """None: as the unit has it. systemd judges by it at once; the daemon hears of it when it
+    starts."""
+    folder = pathlib.Path("/etc/systemd/system/brindle.service.d")
+    if seconds is None:
+        shutil.rmtree(folder)
+    else:
+        folder.mkdir()
+        (folder / "test.conf").write_text(f"[Service]\nWatchdogSec={seconds}s\n")
+    return systemctl("daemon-reload")[0] == 0
+
+
 def value():
     return call(SOCKET, get=pb.Get(key=b"k")).value
 
@@ -116,9 +129,13 @@ for kill, what in (("SIGKILL", "after SIGKILL"), ("SIGSTOP", "after SIGSTOP the 
     systemctl("kill", "-s", kill, "brindle.service")
     if kill == "SIGSTOP":  # it takes effect a little later
         check("it is stopped", until(lambda: threads(pid) == {"T"}), threads(pid))
+        # Not before: a daemon that has lost its core for some seconds is no failure.
+        check("the watchdog has less patience", set_watchdog(1))
     # The dying process may still answer: SIGABRT to a stopped one comes with SIGCONT.
     check(f"{what}: there is another process",
           until(lambda: show("brindle.service", "MainPID") not in (pid, "0")))
+    if kill == "SIGSTOP":
+        check("the watchdog has its patience again", set_watchdog(None))
     check(f"{what}: it has the data", value() == b"v")
 
 check("it stops", systemctl("stop", "brindle.socket", "brindle.service")[0] == 0)
