@@ -51,10 +51,13 @@ enum exit_code {
  *                     a mass delete frees stays for as long as nobody allocates
  * oversize_threshold  large values are no exception: by default freeing one of
  *                     8 MiB gives its pages back at once, in whoever frees it
- * cache_oblivious     no page beside each large value */
+ *
+ * Only what every build of jemalloc knows: it complains of the rest on stderr. So not
+ * cache_oblivious:false, which spares a page beside each large value; Debian's build is
+ * without that page anyhow, and does not know the option. */
 extern const char *malloc_conf;
 const char *malloc_conf = "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,"
-                          "oversize_threshold:0,cache_oblivious:false";
+                          "oversize_threshold:0";
 #endif
 
 struct watchdog {

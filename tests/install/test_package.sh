@@ -19,6 +19,9 @@ check() {
     fi
 }
 
+# Succeeds if a command prints nothing on its standard error.
+silent() { [[ -z $("$@" 2>&1 >/dev/null) ]]; }
+
 # Succeeds if all of the given symbols, one a line, are ours.
 only_ours() { ! grep -v '^brd_' <<<"$1"; }
 
@@ -27,7 +30,11 @@ lib=$(dirname "$(find "$prefix" -name libbrindle.a)")
 
 for program in brindled brindle brindle-bench brindle-wal; do
     check "$program says its version" "$prefix/bin/$program" --version
+    check "$program says nothing on stderr" silent "$prefix/bin/$program" --version
 done
+check "the sample configuration is there, and valid" \
+    "$prefix/bin/brindled" --check-config \
+    -c "$prefix/share/doc/brindle/brindle.conf"
 check "soname is libbrindle.so.1" test -e "$lib/libbrindle.so.1"
 
 check "the shared library shows only brd_ names" \
