@@ -30,7 +30,9 @@
 
 enum brd_lock_rank {
     BRD_RANK_ENGINE,    /* engine: attach, start and stop */
+    BRD_RANK_EVICTION,  /* store: changing a keyspace's eviction policy */
     BRD_RANK_STRIPE,    /* store: one stripe; several in rising index */
+    BRD_RANK_QUEUES,    /* store: a keyspace's eviction queues */
     BRD_RANK_WAL_QUEUE, /* wal: records waiting to be written */
     BRD_RANK_WAL_STATE, /* wal: segments, positions, poison */
     BRD_RANK_FREER,     /* engine: memory waiting to be freed */

@@ -4,7 +4,7 @@
  *   +--------+------+-------+------+----------+-----+-------+
  *   |version | meta | links | blob | key size | key | value |
  *   +--------+------+-------+------+----------+-----+-------+
- *    always  always  DEADLINE BLOB   key >= 511       not BLOB
+ *    always  always  DEADLINE BLOB   key >= 255       not BLOB
  *
  * Parts that the meta word does not announce take no room; what follows moves
  * up. The fixed part has 12 bytes, not 16, because of the allocator's classes:
@@ -12,11 +12,12 @@
  *
  * meta, from the lowest bit:
  *   14  size of the value, where it is inline
- *    9  size of the key; 511: the 4-byte part holds it
+ *    8  size of the key; 255: the 4-byte part holds it
  *    3  type (0: string)
  *    3  DEADLINE, BLOB, one reserved for a chain of older versions
- *    3  reserved for the access mark of eviction, which readers will set: so
- *       the word is atomic. Relaxed everywhere; the stripe orders.
+ *    4  the mark of eviction (evict.h). Readers set it under a shared stripe, so
+ *       the word is atomic; of two that do so at once one may be lost, and that
+ *       changes nothing but the mark. Relaxed everywhere; the stripe orders.
  *
  * links: two words of 64 bits, unaligned. Each holds a pointer in 43 bits (all
  * entries are aligned to 16, and addresses have 47 bits) and 21 bits of the
@@ -44,13 +45,15 @@ struct brd_entry {
 };
 
 #define ENTRY_VALUE_BITS 14
-#define ENTRY_KEY_BITS   9
+#define ENTRY_KEY_BITS   8
 #define ENTRY_VALUE_MASK ((1u << ENTRY_VALUE_BITS) - 1)
 #define ENTRY_KEY_MASK   ((1u << ENTRY_KEY_BITS) - 1)
 #define ENTRY_KEY_LONG   ENTRY_KEY_MASK
 #define ENTRY_TYPE_SHIFT (ENTRY_VALUE_BITS + ENTRY_KEY_BITS)
 #define ENTRY_DEADLINE   (1u << (ENTRY_TYPE_SHIFT + 3))
 #define ENTRY_BLOB       (1u << (ENTRY_TYPE_SHIFT + 4))
+#define ENTRY_MARK_SHIFT 28
+#define ENTRY_MARK_MASK  15u
 
 #define ENTRY_FIXED_BYTES    12
 #define ENTRY_LINKS_BYTES    16
@@ -65,6 +68,7 @@ static_assert(ENTRY_FIXED_BYTES + ENTRY_LINKS_BYTES + 16 + 32 <= 80, "with a dea
 static_assert(ENTRY_FIXED_BYTES + 16 + 100 <= 128, "16 + 100: class 128");
 static_assert(ENTRY_FIXED_BYTES + ENTRY_LINKS_BYTES + 16 + 100 <= 160, "with a deadline: 160");
 static_assert(BRD_STORE_BLOB_MIN <= ENTRY_VALUE_MASK + 1, "inline sizes fit");
+static_assert(ENTRY_TYPE_SHIFT + 3 + 3 == ENTRY_MARK_SHIFT, "the mark is what is left");
 
 /* Pointers in 43 bits. */
 #define POINTER_BITS  43
@@ -262,6 +266,21 @@ static inline size_t
 entry_bytes(const struct brd_entry *entry)
 {
     return malloc_usable_size((void *)(uintptr_t)entry);
+}
+
+static inline uint32_t
+entry_mark(const struct brd_entry *entry)
+{
+    return entry_meta(entry) >> ENTRY_MARK_SHIFT;
+}
+
+/* Under the stripe, shared or not. */
+static inline void
+entry_set_mark(struct brd_entry *entry, uint32_t mark)
+{
+    uint32_t meta = entry_meta(entry) & ~(ENTRY_MARK_MASK << ENTRY_MARK_SHIFT);
+
+    atomic_store_explicit(&entry->meta, meta | mark << ENTRY_MARK_SHIFT, memory_order_relaxed);
 }
 
 /* Chains of dead entries. */

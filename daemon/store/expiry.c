@@ -42,6 +42,8 @@ static_assert(CHAINS_MAX < 0x10000 >> POINTER_SHIFT, "no packed pointer is that 
 
 #define WHEEL_BITS (4 * EXPIRY_LEVELS)
 
+#define NEAREST_LOOKED_AT 16u
+
 static struct expiry *
 create(uint8_t lanes_shift)
 {
@@ -375,4 +377,55 @@ expiry_settle(struct expiry *expiry)
 {
     list_mark_first(expiry, EXPIRY_SIFT);
     list_mark_first(expiry, due_slot(expiry));
+}
+
+/* The list that comes next, or EXPIRY_LISTS, and when it begins, in ticks. */
+static unsigned
+first_list(const struct expiry *expiry, uint64_t *out_start)
+{
+    unsigned level;
+
+    *out_start = 0;
+    if (!list_is_empty(expiry, due_slot(expiry)))
+        return due_slot(expiry);
+    if (!list_is_empty(expiry, EXPIRY_HELD))
+        return EXPIRY_HELD;
+    for (level = 0; level < EXPIRY_LEVELS; level++) {
+        unsigned digit = (unsigned)(expiry->tick >> 4 * level & 15);
+        unsigned later = expiry->filled[level] & ~((2u << digit) - 1);
+
+        if (later != 0) {
+            unsigned slot = (unsigned)__builtin_ctz(later);
+
+            /* What is still being sifted may lie before. */
+            if (list_is_empty(expiry, EXPIRY_SIFT))
+                *out_start = ((expiry->tick >> 4 * level & ~UINT64_C(15)) | slot) << 4 * level;
+            return level * 16 + slot;
+        }
+        if (level == 0 && !list_is_empty(expiry, EXPIRY_SIFT))
+            return EXPIRY_SIFT;
+    }
+    return list_is_empty(expiry, EXPIRY_FAR) ? EXPIRY_LISTS : EXPIRY_FAR;
+}
+
+struct brd_entry *
+expiry_nearest(const struct expiry *expiry, uint64_t *out_bound_ms)
+{
+    uint64_t start;
+    unsigned list = first_list(expiry, &start);
+    struct brd_entry *nearest = NULL;
+    unsigned lane;
+    unsigned i;
+
+    *out_bound_ms = start << EXPIRY_TICK_SHIFT;
+    for (lane = 0; list != EXPIRY_LISTS && lane < lanes_of(expiry); lane++) {
+        struct brd_entry *entry = expiry->heads[list << expiry->lanes_shift | lane];
+
+        for (i = 0; i < NEAREST_LOOKED_AT >> expiry->lanes_shift && entry != NULL; i++) {
+            if (nearest == NULL || entry_deadline(entry) < entry_deadline(nearest))
+                nearest = entry;
+            entry = pointer_unpack(entry_link(entry, 0));
+        }
+    }
+    return nearest;
 }

@@ -66,4 +66,9 @@ struct brd_entry *
 expiry_pop(struct expiry *expiry, uint64_t now_ms, uint32_t *budget, uint64_t *out_next_ms);
 void expiry_settle(struct expiry *expiry);
 
+/* One of those whose deadline comes next, or NULL where there is none: the
+ * earliest of the first few of the list that comes first. It stays. out_bound_ms:
+ * a time at or below all deadlines; 0: none is known. */
+struct brd_entry *expiry_nearest(const struct expiry *expiry, uint64_t *out_bound_ms);
+
 #endif

@@ -147,6 +147,26 @@ empty_grave(struct graveyard *graveyard, struct arena *arena, struct grave *grav
 }
 
 uint32_t
+graveyard_free_entries(struct graveyard *graveyard, uint32_t max)
+{
+    uint32_t freed;
+
+    for (freed = 0; freed < max; freed++) {
+        struct brd_entry *entry = NULL;
+
+        brd_mutex_lock(&graveyard->lock);
+        if (graveyard->entries != NULL)
+            entry = entry_unchain(&graveyard->entries);
+        brd_mutex_unlock(&graveyard->lock);
+        if (entry == NULL)
+            break;
+        count_freed(graveyard, entry_bytes(entry));
+        entry_free(entry);
+    }
+    return freed;
+}
+
+uint32_t
 graveyard_free_some(struct graveyard *graveyard, struct arena *arena, uint32_t max)
 {
     uint32_t freed = 0;

@@ -36,6 +36,16 @@ void grave_add(struct grave *grave, struct shard *shard, struct shard_env *env, 
 /* Hand a grave over. Any thread; a stripe may be held. */
 void graveyard_take_grave(struct graveyard *graveyard, struct grave *grave);
 
+/* As brd_store_free_large. */
+uint32_t graveyard_free_entries(struct graveyard *graveyard, uint32_t max);
+
+/* Whether anything is in it. No lock. */
+static inline bool
+graveyard_is_busy(const struct graveyard *graveyard)
+{
+    return atomic_load_explicit(&graveyard->bytes, memory_order_relaxed) > 0;
+}
+
 /* As brd_store_free_some. */
 uint32_t graveyard_free_some(struct graveyard *graveyard, struct arena *arena, uint32_t max);
 

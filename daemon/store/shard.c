@@ -2,7 +2,8 @@
  *
  * Counters have one writer at a time, whoever holds the stripe for writing, and
  * any reader. Bytes are gathered in the shard and added to the store's sum when
- * they pass 4 KiB, so that the sum's cache line does not move with every write.
+ * they pass a threshold, 4 KiB or less where the limit is small, so that the sum's
+ * cache line does not move with every write.
  * Blobs are not among them: readers and the log may hold one for longer than its
  * entry lives, so each is counted in the store's sum of blobs from when it is
  * first put until its last reference goes.
@@ -14,8 +15,7 @@
 
 #include "store/heap.h"
 
-#define REPORT_BYTES 4096
-#define REAP_AHEAD   8
+#define REAP_AHEAD 8
 
 void
 shard_init(struct shard *shard, struct dir *small)
@@ -41,8 +41,10 @@ raise_to(brd_counter *counter, uint64_t value)
 static inline void
 gather(struct shard *shard, struct shard_env *env, uint64_t more, uint64_t less)
 {
+    int64_t most = atomic_load_explicit(&env->report_bytes, memory_order_relaxed);
+
     shard->unreported += (int64_t)(more - less);
-    if (BRD_UNLIKELY(shard->unreported >= REPORT_BYTES || shard->unreported <= -REPORT_BYTES))
+    if (BRD_UNLIKELY(shard->unreported >= most || shard->unreported <= -most))
         shard_report(shard, env);
 }
 
@@ -77,6 +79,23 @@ shard_reserve(struct shard *shard, struct shard_env *env, bool has_deadline)
     return done;
 }
 
+static void
+count_blob(struct shard *shard, struct shard_env *env, struct brd_blob *blob)
+{
+    uint64_t bytes = brd_blob_footprint(blob);
+
+    brd_blob_count(blob, &env->blob_bytes);
+    brd_counter_add(&shard->blob_bytes, bytes);
+    atomic_fetch_add_explicit(&env->live_blob_bytes, bytes, memory_order_relaxed);
+}
+
+static void
+uncount_blobs(struct shard *shard, struct shard_env *env, uint64_t bytes)
+{
+    count_down(&shard->blob_bytes, bytes);
+    atomic_fetch_sub_explicit(&env->live_blob_bytes, bytes, memory_order_relaxed);
+}
+
 /* Count a new entry and take up its deadline. Returns its bytes. */
 static uint64_t
 take_up(struct shard *shard, struct shard_env *env, struct brd_entry *entry, uint64_t now_ms)
@@ -85,10 +104,8 @@ take_up(struct shard *shard, struct shard_env *env, struct brd_entry *entry, uin
     uint64_t deadline_ms = entry_deadline(entry);
     struct brd_blob *blob = entry_blob(entry);
 
-    if (BRD_UNLIKELY(blob != NULL)) {
-        brd_blob_count(blob, &env->blob_bytes);
-        brd_counter_add(&shard->blob_bytes, brd_blob_footprint(blob));
-    }
+    if (BRD_UNLIKELY(blob != NULL))
+        count_blob(shard, env, blob);
     brd_counter_add(&shard->entries, 1);
     brd_counter_add(&shard->data_bytes, entry_key(entry).size + entry_value_size(entry));
     brd_counter_add(&shard->entry_bytes, bytes);
@@ -106,13 +123,13 @@ take_up(struct shard *shard, struct shard_env *env, struct brd_entry *entry, uin
 
 /* The opposite; is_linked: the wheel still has it. */
 static uint64_t
-let_go(struct shard *shard, struct brd_entry *entry, bool is_linked)
+let_go(struct shard *shard, struct shard_env *env, struct brd_entry *entry, bool is_linked)
 {
     uint64_t bytes = entry_bytes(entry);
     struct brd_blob *blob = entry_blob(entry);
 
     if (BRD_UNLIKELY(blob != NULL))
-        count_down(&shard->blob_bytes, brd_blob_footprint(blob));
+        uncount_blobs(shard, env, brd_blob_footprint(blob));
     count_down(&shard->entries, 1);
     count_down(&shard->data_bytes, entry_key(entry).size + entry_value_size(entry));
     count_down(&shard->entry_bytes, bytes);
@@ -145,7 +162,7 @@ shard_put(struct shard *shard, struct shard_env *env, uint64_t hash, struct brd_
     old = table_find(&shard->table, hash, entry_key(entry), &spot);
     if (old != NULL) {
         *out_was_live = !entry_is_expired(old, now_ms);
-        before = let_go(shard, old, true);
+        before = let_go(shard, env, old, true);
         bucket_set_pointer(spot.bucket, spot.place, entry);
     } else {
         table_insert(&shard->table, hash, entry);
@@ -164,7 +181,7 @@ take_out(struct shard *shard, struct shard_env *env, uint64_t hash, struct table
 {
     uint64_t before = shard_table_bytes(shard);
 
-    before += let_go(shard, entry, is_linked);
+    before += let_go(shard, env, entry, is_linked);
     table_remove(&shard->table, &env->arena, hash, spot, brd_counter_get(&shard->entries));
     gather(shard, env, shard_table_bytes(shard), before);
 }
@@ -263,9 +280,23 @@ shard_reap(struct shard *shard, struct shard_env *env, uint64_t now_ms, uint32_t
     return reaped;
 }
 
+struct brd_entry *
+shard_nearest(struct shard *shard)
+{
+    struct brd_entry *entry;
+    uint64_t bound_ms;
+
+    if (shard->expiry == NULL)
+        return NULL;
+    entry = expiry_nearest(shard->expiry, &bound_ms);
+    if (entry != NULL)
+        raise_to(&shard->next_deadline, bound_ms);
+    return entry;
+}
+
 /* Count nothing any more: all was removed at this version. */
 static void
-forget(struct shard *shard, uint64_t version)
+forget(struct shard *shard, struct shard_env *env, uint64_t version)
 {
     raise_to(&shard->newest_removal, version);
     raise_to(&shard->newest_change, version);
@@ -273,7 +304,7 @@ forget(struct shard *shard, uint64_t version)
     atomic_store_explicit(&shard->with_deadline, 0, memory_order_relaxed);
     atomic_store_explicit(&shard->data_bytes, 0, memory_order_relaxed);
     atomic_store_explicit(&shard->entry_bytes, 0, memory_order_relaxed);
-    atomic_store_explicit(&shard->blob_bytes, 0, memory_order_relaxed);
+    uncount_blobs(shard, env, brd_counter_get(&shard->blob_bytes));
 }
 
 void
@@ -285,7 +316,7 @@ shard_detach(struct shard *shard, struct shard_env *env, uint64_t version,
     gather(shard, env, 0, out_rest->bytes + brd_counter_get(&shard->expiry_bytes));
     table_move(&shard->table, &out_rest->table, out_small);
     drop_expiry(shard);
-    forget(shard, version);
+    forget(shard, env, version);
 }
 
 /* Free all entries and the table; counters other than bytes stay. */
@@ -309,7 +340,7 @@ void
 shard_empty(struct shard *shard, struct shard_env *env, uint64_t version)
 {
     free_content(shard, env);
-    forget(shard, version);
+    forget(shard, env, version);
 }
 
 void

@@ -11,8 +11,10 @@
 struct shard_env {
     struct brd_hash_key secret;
     struct arena arena;
-    _Atomic uint64_t used_bytes; /* relaxed; shards add what they have gathered */
-    _Atomic uint64_t blob_bytes; /* relaxed; large values, until their last reference goes */
+    _Atomic uint64_t used_bytes;      /* relaxed; shards add what they have gathered */
+    _Atomic uint64_t blob_bytes;      /* relaxed; large values, until their last reference goes */
+    _Atomic uint64_t live_blob_bytes; /* relaxed; of these, what entries have */
+    _Atomic int64_t report_bytes;     /* relaxed; shards gather no more than that */
 };
 
 struct shard {
@@ -71,6 +73,10 @@ shard_remove(struct shard *shard, struct shard_env *env, uint64_t hash, struct b
  * more than max and some others. Returns how many; *out_done: none is left. */
 uint32_t shard_reap(struct shard *shard, struct shard_env *env, uint64_t now_ms, uint32_t max,
                     struct brd_entry **chain, bool *out_done);
+
+/* An entry whose deadline comes next or nearly so, or NULL where none has one.
+ * For writing. */
+struct brd_entry *shard_nearest(struct shard *shard);
 
 /* A shard's content on its way to the graveyard. */
 struct shard_rest {

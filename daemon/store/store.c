@@ -21,38 +21,21 @@
  * and the put that it promised, nothing allocates. */
 #include "store/store.h"
 
-#include "store/graveyard.h"
 #include "store/heap.h"
-#include "store/stripe.h"
+#include "store/keyspace.h"
 
 #define STRIPES_DEFAULT 1024
 #define TRIM_BYTES      ((size_t)32 << 20) /* of free chunks, for each call */
 #define REAP_SLICE      128                /* entries removed for each time the stripe is held */
 
+/* What a shard may gather before it adds it to the sum: so little that all
+ * shards together are not further off than this part of the limit. */
+#define REPORT_BYTES_MOST 4096
+#define REPORT_PART       32
+
 #ifdef BRD_DEBUG
 _Atomic int64_t heap_fail_after = -1;
 #endif
-
-struct brd_store {
-    struct shard_env env;
-    struct stripes stripes;
-    struct graveyard graveyard;
-    struct brd_mutex lock;          /* BRD_RANK_FREER; guards what follows */
-    struct brd_keyspace *keyspaces; /* list */
-    uint32_t next_offset;
-};
-
-struct brd_keyspace {
-    struct shard *shards; /* owned */
-    uint32_t shard_mask;
-    uint32_t offset;
-    uint32_t stripe_mask;
-    struct brd_store *store;
-    struct dir **small; /* owned; for each shard its first directory, in one block */
-    uint64_t fixed_bytes;
-    struct brd_keyspace *next;
-    struct brd_keyspace *before;
-};
 
 /* ---- store ---- */
 
@@ -76,6 +59,7 @@ brd_store_create(const struct brd_store_options *options, struct brd_store **out
         return status;
     }
     store->env.secret = options->secret == NULL ? brd_hash_key_random() : *options->secret;
+    atomic_init(&store->env.report_bytes, REPORT_BYTES_MOST);
     arena_init(&store->env.arena);
     graveyard_init(&store->graveyard);
     brd_mutex_init(&store->lock, BRD_RANK_FREER);
@@ -146,9 +130,10 @@ brd_keyspace_create(struct brd_store *store, uint32_t shards, struct brd_keyspac
 
     if (count > store->stripes.count || (count & (count - 1)) != 0)
         return BRD_INVALID_ARGUMENT;
-    keyspace = heap_alloc_zeroed(sizeof(*keyspace));
+    keyspace = heap_alloc_aligned(BRD_CACHE_LINE, sizeof(*keyspace));
     if (keyspace == NULL)
         return BRD_OUT_OF_MEMORY;
+    memset(keyspace, 0, sizeof(*keyspace));
     keyspace->shards = heap_alloc_aligned(BRD_CACHE_LINE, count * sizeof(struct shard));
     keyspace->small = create_small_dirs(count);
     if (keyspace->shards == NULL || keyspace->small == NULL) {
@@ -159,6 +144,7 @@ brd_keyspace_create(struct brd_store *store, uint32_t shards, struct brd_keyspac
     }
     for (i = 0; i < count; i++)
         shard_init(&keyspace->shards[i], keyspace->small[i]);
+    evict_init(&keyspace->evict, (unsigned)__builtin_ctz(count));
     keyspace->shard_mask = count - 1;
     keyspace->stripe_mask = store->stripes.count - 1;
     keyspace->store = store;
@@ -197,6 +183,7 @@ brd_keyspace_destroy(struct brd_keyspace **keyspace_at)
     else
         store->keyspaces = keyspace->next;
     brd_mutex_unlock(&store->lock);
+    evict_fini(keyspace);
     for (i = 0; i <= keyspace->shard_mask; i++)
         shard_fini(&keyspace->shards[i], &store->env);
     atomic_fetch_sub_explicit(&store->env.used_bytes, keyspace->fixed_bytes, memory_order_relaxed);
@@ -210,20 +197,6 @@ uint32_t
 brd_keyspace_shards(const struct brd_keyspace *keyspace)
 {
     return keyspace->shard_mask + 1;
-}
-
-static inline struct shard *
-shard_of(const struct brd_keyspace *keyspace, uint64_t hash)
-{
-    return &keyspace->shards[(uint32_t)hash & keyspace->shard_mask];
-}
-
-/* The stripe of a shard or, since a shard's number is the hash's lowest bits, of
- * a hash. */
-static inline uint32_t
-stripe_of(const struct brd_keyspace *keyspace, uint64_t hash)
-{
-    return (((uint32_t)hash & keyspace->shard_mask) + keyspace->offset) & keyspace->stripe_mask;
 }
 
 void
@@ -337,7 +310,7 @@ brd_guard_find(struct brd_guard *guard, uint64_t hash, struct brd_bytes key, uin
                struct brd_view *out_view, uint64_t *out_seen)
 {
     const struct shard *shard = shard_of(guard->keyspace, hash);
-    const struct brd_entry *entry;
+    struct brd_entry *entry;
     struct table_spot spot;
 
     BRD_DCHECK(guard_holds(guard, stripe_of(guard->keyspace, hash)));
@@ -349,6 +322,8 @@ brd_guard_find(struct brd_guard *guard, uint64_t hash, struct brd_bytes key, uin
     *out_seen = entry->version;
     if (BRD_UNLIKELY(entry_is_expired(entry, now_ms)))
         return BRD_NOT_FOUND;
+    if (guard->mode == BRD_GUARD_READ)
+        evict_hit(&guard->keyspace->evict, entry);
     entry_view(entry, out_view);
     return BRD_OK;
 }
@@ -401,6 +376,8 @@ brd_guard_put(struct brd_guard *guard, uint64_t hash, struct brd_entry *entry, u
     BRD_DCHECK(brd_hash(&keyspace->store->env.secret, entry_key(entry)) == hash);
     old = shard_put(shard_of(keyspace, hash), &keyspace->store->env, hash, entry, version,
                     deadline_ms, now_ms, &was_live);
+    if (atomic_load_explicit(&keyspace->evict.kind, memory_order_relaxed) != EVICT_KIND_NONE)
+        evict_put_slowly(keyspace, hash, entry, old);
     if (old != NULL)
         entry_chain(old, &guard->buried);
     return was_live;
@@ -444,6 +421,7 @@ brd_guard_clear(struct brd_guard *guard, uint64_t version)
         else
             shard_empty(shard, &store->env, version);
     }
+    evict_cleared(keyspace);
     if (grave != NULL)
         graveyard_take_grave(&store->graveyard, grave);
     return entries;
@@ -559,6 +537,7 @@ brd_store_get_memory(const struct brd_store *store, struct brd_store_memory *out
     brd_mutex_lock(lock);
     for (keyspace = store->keyspaces; keyspace != NULL; keyspace = keyspace->next) {
         sum.fixed_bytes += keyspace->fixed_bytes;
+        sum.eviction_bytes += brd_counter_get(&keyspace->evict.bytes);
         for (i = 0; i <= keyspace->shard_mask; i++) {
             const struct shard *shard = &keyspace->shards[i];
 
@@ -593,7 +572,39 @@ brd_store_idle_bytes(const struct brd_store *store)
     return atomic_load_explicit(&store->env.arena.idle_bytes, memory_order_relaxed);
 }
 
+uint64_t
+brd_store_live_bytes(const struct brd_store *store)
+{
+    return atomic_load_explicit(&store->env.used_bytes, memory_order_relaxed) +
+           atomic_load_explicit(&store->env.live_blob_bytes, memory_order_relaxed);
+}
+
+void
+brd_store_set_limit(struct brd_store *store, uint64_t bytes)
+{
+    uint64_t most = bytes / ((uint64_t)REPORT_PART * store->stripes.count);
+
+    if (bytes == 0 || most > REPORT_BYTES_MOST)
+        most = REPORT_BYTES_MOST;
+    if (most == 0)
+        most = 1;
+    atomic_store_explicit(&store->env.report_bytes, (int64_t)most, memory_order_relaxed);
+    atomic_store_explicit(&store->limit, bytes, memory_order_relaxed);
+}
+
 /* ---- behind the caller ---- */
+
+uint32_t
+brd_store_free_large(struct brd_store *store, uint32_t max)
+{
+    return graveyard_free_entries(&store->graveyard, max);
+}
+
+bool
+brd_store_has_graves(const struct brd_store *store)
+{
+    return graveyard_is_busy(&store->graveyard);
+}
 
 uint32_t
 brd_store_free_some(struct brd_store *store, uint32_t max)

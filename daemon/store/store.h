@@ -12,6 +12,7 @@
 
 #include "base/blob.h"
 #include "base/bytes.h"
+#include "base/eviction.h"
 #include "base/hash.h"
 #include "base/status.h"
 
@@ -159,6 +160,64 @@ uint64_t brd_shard_next_deadline_ms(const struct brd_keyspace *keyspace, uint32_
 uint32_t
 brd_shard_reap(struct brd_keyspace *keyspace, uint32_t shard, uint64_t now_ms, uint32_t max);
 
+/* ---- eviction ---- */
+
+/* What the limit for all keyspaces is, in bytes; 0: there is none. The store
+ * refuses nothing by itself: it keeps its sum exact to within a 32nd of the
+ * limit, and decides by it from when on to keep what its policy needs. Any
+ * thread; brd_keyspace_set_eviction or _tend_eviction brings it about. */
+void brd_store_set_limit(struct brd_store *store, uint64_t bytes);
+
+/* Choose who goes when memory is full; BRD_EVICTION_NONE at first. A keyspace
+ * that holds nothing changes at once, another one while it is tended: until
+ * then victims are found all the same, but less well. Any thread that holds no
+ * stripe. */
+void brd_keyspace_set_eviction(struct brd_keyspace *keyspace, enum brd_eviction policy);
+
+enum brd_eviction brd_keyspace_eviction(const struct brd_keyspace *keyspace);
+
+/* Do up to about max steps of what the policy needs behind the caller: change to
+ * another one, drop what names removed keys, follow the cache's size. Each step
+ * holds one stripe for at most some ten entries. Returns steps done; fewer than
+ * max: there is nothing more to do now. One thread, which holds no stripe. */
+uint32_t brd_keyspace_tend_eviction(struct brd_keyspace *keyspace, uint32_t max);
+
+/* An entry that may go. Borrowed until the guard ends. */
+struct brd_victim {
+    struct brd_bytes key;
+    uint64_t hash;
+    uint64_t version;
+    uint64_t deadline_ms; /* 0: none. It may be past: then nothing is lost */
+    uint64_t bytes;       /* what removing it will give back */
+};
+
+/* Find the entry that the policy gives up next, and take its stripe for writing.
+ * The caller removes it, or spares it, and ends the guard.
+ *
+ * budget   steps that it may take, each of them short; lowered by those taken
+ * Returns  BRD_OK: the guard is held; BRD_NOT_FOUND: nothing may be evicted;
+ *          BRD_BUSY: the budget is used up, try again.
+ * Any thread that holds no stripe. */
+BRD_MUST_CHECK enum brd_status
+brd_victim_find(struct brd_guard *guard, struct brd_keyspace *keyspace, uint32_t *budget,
+                struct brd_victim *out_victim);
+
+/* The victim of this guard stays after all. */
+void brd_victim_spare(struct brd_guard *guard, const struct brd_victim *victim);
+
+struct brd_eviction_info {
+    enum brd_eviction policy;
+    uint64_t small_items; /* in the queues of s3fifo, dead ones included */
+    uint64_t main_items;
+    uint64_t ghosts;         /* remembered at most */
+    uint64_t ghost_hits;     /* keys put while they were ghosts */
+    uint32_t small_permille; /* the share of the small queue as of now */
+};
+
+/* Any thread that holds no stripe. */
+void
+brd_keyspace_get_eviction(const struct brd_keyspace *keyspace, struct brd_eviction_info *out_info);
+
 /* ---- looking at everything ---- */
 
 uint32_t brd_keyspace_shards(const struct brd_keyspace *keyspace);
@@ -197,20 +256,32 @@ struct brd_store_memory {
     uint64_t deadline_bytes;  /* the order of deadlines */
     uint64_t fixed_bytes;     /* stripes, shards */
     uint64_t graveyard_bytes; /* entries and tables removed, not freed yet */
+    uint64_t eviction_bytes;  /* queues and ghosts of eviction */
 };
 
 /* Sums over all keyspaces. O(shards), no lock: a moment's blur. */
 void brd_store_get_memory(const struct brd_store *store, struct brd_store_memory *out_memory);
 
-/* The sum of all bytes above but data_bytes and chunk_bytes, cheap (three loads), late by at
- * most 4 KiB a shard. */
+/* The sum of all bytes above but data_bytes and chunk_bytes, cheap (three loads),
+ * late by at most 4 KiB a shard, and by at most a 32nd of the limit in all. */
 uint64_t brd_store_used_bytes(const struct brd_store *store);
+
+/* The same without what was removed and is not freed yet, or is still being sent
+ * or logged: what eviction can lower. */
+uint64_t brd_store_live_bytes(const struct brd_store *store);
 
 /* Bytes of pages that tables had and have no more, and that the system has not
  * been given back. Cheap; any thread. */
 uint64_t brd_store_idle_bytes(const struct brd_store *store);
 
 /* ---- behind the caller ---- */
+
+/* Free up to max large values that were removed; tables wait for the one thread
+ * below. Returns how many. Any thread that holds no stripe. */
+uint32_t brd_store_free_large(struct brd_store *store, uint32_t max);
+
+/* Whether anything waits to be freed. No lock. */
+bool brd_store_has_graves(const struct brd_store *store);
 
 /* Free up to max entries of the graveyard. Returns how many; 0: it is empty.
  * One thread. */
