@@ -635,10 +635,6 @@ config_finish(struct config *config, char *const *environment, struct config_err
     if ((stripes & (stripes - 1)) != 0)
         return fail(out_error, "%s: stripes must be a power of two, not %s",
                     where_of(config, CONFIG_STRIPES), config->text[CONFIG_STRIPES]);
-    if (config->number[CONFIG_EVICTION] != 0)
-        return fail(out_error,
-                    "%s: eviction %s is not built yet: this version knows only noeviction",
-                    where_of(config, CONFIG_EVICTION), config->text[CONFIG_EVICTION]);
     if (config->number[CONFIG_OUTPUT_HARD_LIMIT] < config->number[CONFIG_OUTPUT_SOFT_LIMIT])
         return fail(out_error, "%s: output-hard-limit (%s) is below output-soft-limit (%s)",
                     where_of(config, CONFIG_OUTPUT_HARD_LIMIT),
@@ -876,6 +872,31 @@ config_max_memory(const struct config *config)
     return bytes != CONFIG_AUTO ? bytes : host_memory() / 100 * MEMORY_PERCENT;
 }
 
+enum brd_eviction
+config_eviction(const struct config *config)
+{
+    /* In the order of the option's choices. */
+    static const enum brd_eviction policies[] = {
+        BRD_EVICTION_NONE,         /* auto, where something is logged */
+        BRD_EVICTION_NONE,         /* noeviction */
+        BRD_EVICTION_S3FIFO,       /* s3fifo */
+        BRD_EVICTION_LRU,          /* lru */
+        BRD_EVICTION_VOLATILE_TTL, /* volatile-ttl */
+        BRD_EVICTION_RANDOM,       /* random */
+        BRD_EVICTION_LRU,          /* allkeys-lru */
+        BRD_EVICTION_S3FIFO,       /* allkeys-lfu */
+        BRD_EVICTION_RANDOM,       /* allkeys-random */
+        BRD_EVICTION_VOLATILE_TTL, /* volatile-lru, and the others: only keys with a deadline */
+        BRD_EVICTION_VOLATILE_TTL, BRD_EVICTION_VOLATILE_TTL,
+    };
+    uint64_t choice = config->number[CONFIG_EVICTION];
+
+    BRD_CHECK(choice < sizeof(policies) / sizeof(policies[0]));
+    if (choice == 0 && strcmp(config->text[CONFIG_DURABILITY], "none") == 0)
+        return BRD_EVICTION_S3FIFO;
+    return policies[choice];
+}
+
 int
 config_log_level(const struct config *config)
 {
@@ -891,6 +912,7 @@ config_engine_options(const struct config *config, struct brd_engine_options *ou
         .data_dir = memory_only ? NULL : config->text[CONFIG_DATA_DIR],
         .stripes = (uint32_t)config->number[CONFIG_STRIPES],
         .max_memory_bytes = config_max_memory(config),
+        .eviction = config_eviction(config),
         .durability =
             (enum brd_durability)(config->number[CONFIG_DURABILITY] + BRD_DURABILITY_NONE),
         .max_key_bytes = config->number[CONFIG_MAX_KEY_SIZE],

@@ -98,10 +98,11 @@ enum config_type {
     X(MAX_MEMORY, "memory", "max-memory", SIZE, "auto", "auto", CONFIG_AUTO, 0, CONFIG_NO_MAX, 1, \
       NULL, "keys, values and what they need besides; 0: no limit; auto: 60 % of the machine's " \
       "memory, or of the control group's limit") \
-    X(EVICTION, "memory", "eviction", CHOICE, "noeviction", NULL, 0, 0, 0, 0, \
-      "noeviction s3fifo lru volatile-ttl random allkeys-lru allkeys-lfu allkeys-random " \
+    X(EVICTION, "memory", "eviction", CHOICE, "auto", NULL, 0, 0, 0, 1, \
+      "auto noeviction s3fifo lru volatile-ttl random allkeys-lru allkeys-lfu allkeys-random " \
       "volatile-lru volatile-lfu volatile-random", \
-      "what happens at the memory limit; this version refuses to store (noeviction)") \
+      "who goes at the memory limit; noeviction: nobody, writes are refused; auto: s3fifo where " \
+      "durability is none, else noeviction") \
     X(STRIPES, "memory", "stripes", NUMBER, "1024", NULL, 0, 1, 65536, 0, NULL, \
       "locks of the key space: a power of two") \
     \

@@ -178,8 +178,10 @@ command_append(struct brd_caller *caller, struct brd_request *request, struct br
     bool used = false;
     int tries;
 
-    if (!step_memory_allows(caller, request->key.size + request->value.size))
-        return step_refuse_full(caller, reply, request->key.size + request->value.size);
+    status = step_make_room(caller, ns, request->key.size + request->value.size + STEP_ENTRY_BYTES,
+                            reply, &refused);
+    if (status != BRD_OK || refused)
+        return status;
     status = step_reserve_log(caller, ns, reserved, reply, &refused);
     if (status != BRD_OK || refused)
         return status;

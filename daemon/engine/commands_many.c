@@ -170,8 +170,10 @@ command_put_many(struct brd_caller *caller, struct brd_request *request, struct 
     if (many.deadline_ms != 0 && many.deadline_ms <= caller->now_ms)
         return step_refuse(caller, reply, BRD_INVALID_ARGUMENT,
                            "put_many with a deadline in the past; use delete");
-    if (!step_memory_allows(caller, many.bytes))
-        return step_refuse_full(caller, reply, many.bytes);
+    status =
+        step_make_room(caller, ns, many.bytes + request->count * STEP_ENTRY_BYTES, reply, &refused);
+    if (status != BRD_OK || refused)
+        return status;
     status = step_reserve_log(caller, ns, reserved, reply, &refused);
     if (status != BRD_OK || refused)
         return status;

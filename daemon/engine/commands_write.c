@@ -116,8 +116,10 @@ command_put(struct brd_caller *caller, struct brd_request *request, struct brd_r
     enum brd_status status;
     bool refused;
 
-    if (!step_memory_allows(caller, request->key.size + request->value.size))
-        return step_refuse_full(caller, reply, request->key.size + request->value.size);
+    status = step_make_room(caller, ns, request->key.size + request->value.size + STEP_ENTRY_BYTES,
+                            reply, &refused);
+    if (status != BRD_OK || refused)
+        return status;
     status = step_reserve_log(caller, ns, reserved, reply, &refused);
     if (status != BRD_OK || refused)
         return status;
@@ -228,8 +230,9 @@ command_incr(struct brd_caller *caller, struct brd_request *request, struct brd_
     enum brd_status status;
     bool refused;
 
-    if (!step_memory_allows(caller, request->key.size + 24))
-        return step_refuse_full(caller, reply, request->key.size + 24);
+    status = step_make_room(caller, ns, request->key.size + 24 + STEP_ENTRY_BYTES, reply, &refused);
+    if (status != BRD_OK || refused)
+        return status;
     status = step_reserve_log(caller, ns, reserved, reply, &refused);
     if (status != BRD_OK || refused)
         return status;

@@ -38,6 +38,10 @@ struct name_space {
     X(bytes_written, "bytes", "keys and values stored")                                     \
     X(deadlines_past, "1", "keys removed because a write gave them a deadline in the past") \
     X(ttl_purged, "1", "expired keys removed by purge and exact count")                     \
+    X(ttl_evicted, "1", "expired keys removed to make room")                                \
+    X(evictions, "1", "live keys removed to make room")                                     \
+    X(evicted_bytes, "bytes", "what these took")                                            \
+    X(memory_waits, "1", "requests parked until the reaper had made room")                  \
     X(out_of_memory, "1", "writes refused because of the memory limit")                     \
     X(log_waits, "1", "requests parked because the log's queue was full")
 
@@ -99,6 +103,8 @@ struct brd_engine {
     _Atomic uint64_t floor_ns;         /* the engine's time never goes below; grows; relaxed */
     _Atomic uint64_t max_memory_bytes; /* 0: no limit; relaxed */
     struct memory_meter memory;
+    _Atomic uint64_t room_wanted;  /* the most that a parked request needs; 0: none */
+    struct brd_caller *background; /* owned; of whoever runs reaper_tick */
 
     struct brd_mutex lock; /* BRD_RANK_ENGINE: the three below */
     struct brd_caller *callers;
@@ -111,6 +117,7 @@ struct brd_engine {
     struct reaper_counters reaper;
     uint64_t reaped_zero; /* lock */
     uint64_t freed_zero;  /* lock */
+    _Atomic uint64_t ghost_hits_zero;
     pthread_t reaper_thread;
     bool reaper_running;
     struct brd_mutex reaper_lock; /* BRD_RANK_FREER: stopping */
@@ -149,5 +156,13 @@ enum brd_status recovery_run(struct brd_engine *engine, struct brd_engine_error 
 enum brd_status reaper_start(struct brd_engine *engine);
 void reaper_stop(struct brd_engine *engine);
 uint64_t reaper_tick(struct brd_engine *engine);
+
+/* Let the next round begin at once. Any thread without locks. */
+void reaper_wake(struct brd_engine *engine);
+
+/* Evict what is above the limit and tend the queues; room.c. At most about max
+ * keys. *out_wanted: a parked request waited for that. */
+uint64_t room_tend(struct brd_engine *engine, uint64_t max, bool *out_wanted);
+bool room_is_wanted(const struct brd_engine *engine);
 
 #endif

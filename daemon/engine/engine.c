@@ -78,11 +78,15 @@ brd_engine_create(const struct brd_engine_options *options, struct brd_engine **
     status = brd_store_create(&store_options, &engine->store);
     if (status == BRD_OK)
         status = brd_keyspace_create(engine->store, 0, &engine->default_ns.keyspace);
+    if (status == BRD_OK)
+        status = brd_caller_attach(engine, &engine->background);
     if (status != BRD_OK) {
         brd_engine_destroy(&engine);
         return status;
     }
     memory_init(engine);
+    brd_store_set_limit(engine->store, options->max_memory_bytes);
+    brd_keyspace_set_eviction(engine->default_ns.keyspace, options->eviction);
     *out_engine = engine;
     return BRD_OK;
 }
@@ -129,12 +133,13 @@ brd_engine_destroy(struct brd_engine **engine_ptr)
 
     if (engine == NULL)
         return;
-    BRD_CHECK(engine->callers == NULL);
     if (engine->started) {
         enum brd_status ignored = brd_engine_stop(engine); /* the log has said what failed */
 
         (void)ignored;
     }
+    brd_caller_detach(&engine->background);
+    BRD_CHECK(engine->callers == NULL);
     brd_wal_close(&engine->wal);
     brd_keyspace_destroy(&engine->default_ns.keyspace);
     brd_store_destroy(&engine->store);
@@ -337,6 +342,17 @@ void
 brd_engine_set_max_memory(struct brd_engine *engine, uint64_t bytes)
 {
     atomic_store_explicit(&engine->max_memory_bytes, bytes, memory_order_relaxed);
+    brd_store_set_limit(engine->store, bytes);
+    brd_keyspace_set_eviction(engine->default_ns.keyspace,
+                              brd_keyspace_eviction(engine->default_ns.keyspace));
+    reaper_wake(engine);
+}
+
+void
+brd_engine_set_eviction(struct brd_engine *engine, enum brd_eviction policy)
+{
+    brd_keyspace_set_eviction(engine->default_ns.keyspace, policy);
+    reaper_wake(engine);
 }
 
 uint64_t

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/durability.h"
+#include "base/eviction.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/request.h"
@@ -27,6 +28,7 @@ struct brd_engine_options {
     struct brd_clock *clock;        /* borrowed until destroy */
     uint32_t stripes;               /* 0: 1024 */
     uint64_t max_memory_bytes;      /* of keys, values and their overhead; 0: no limit */
+    enum brd_eviction eviction;     /* what happens at max_memory_bytes */
     enum brd_durability durability; /* of `default`; NONE without a data_dir */
     uint64_t max_key_bytes;         /* 0: 64 KiB; at most 1 MiB */
     uint64_t max_value_bytes;       /* 0: 64 MiB */
@@ -40,8 +42,9 @@ struct brd_engine_options {
     bool ignore_clock;       /* start all the same */
     bool manual;             /* tests: no reaper thread; call brd_engine_tick */
     const struct brd_hash_key *secret; /* NULL: random. Tests give one; borrowed for create */
-    /* The log has moved, has room again, or has failed. From the log's threads,
-     * no lock held; must not block. May be NULL. */
+    /* The log has moved, has room again, or has failed, or memory was freed for a
+     * parked request. From the log's threads and the reaper, no lock held; must
+     * not block. May be NULL. */
     void (*on_progress)(void *arg);
     void *arg;
 };
@@ -87,8 +90,9 @@ void brd_caller_prepare(struct brd_caller *caller, struct brd_request *requests,
  * reply     overwritten; borrowed memory in it lives until brd_caller_done. A
  *           stripe may be held for reading meanwhile: encode and be done.
  * Returns   BRD_OK: there is a reply (whatever its status); BRD_BUSY: the log's
- *           queue is full, nothing happened and there is no reply: park the
- *           connection and execute again after on_progress.
+ *           queue is full, or memory has to be freed first; nothing happened and
+ *           there is no reply: park the connection and execute again after
+ *           on_progress.
  * hello and ping are not the engine's: they give BRD_UNKNOWN_REQUEST replies. */
 BRD_MUST_CHECK enum brd_status
 brd_caller_execute(struct brd_caller *caller, struct brd_request *request, struct brd_reply *reply);
@@ -138,6 +142,7 @@ brd_engine_add_stats(struct brd_engine *engine, const struct brd_stats_source *s
 
 /* Change what may change while running. Any thread. */
 void brd_engine_set_max_memory(struct brd_engine *engine, uint64_t bytes);
+void brd_engine_set_eviction(struct brd_engine *engine, enum brd_eviction policy);
 
 /* One round of the background work (clock check, reaping, freeing), as the
  * reaper thread does it; for manual engines. Returns entries reaped and freed. */

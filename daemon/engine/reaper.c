@@ -1,5 +1,5 @@
-/* The background thread: checks the clock, removes what has expired, frees what
- * was removed.
+/* The background thread: checks the clock, removes what has expired, brings
+ * memory down to its limit (room.c), frees what was removed.
  *
  * A round looks at the earliest deadline of each shard (one atomic load, no
  * lock) and reaps those that are due in slices of SLICE entries, each slice under
@@ -74,19 +74,24 @@ uint64_t
 reaper_tick(struct brd_engine *engine)
 {
     uint64_t reaped;
+    uint64_t tended;
     uint64_t freed = 0;
+    bool wanted;
     uint32_t n;
 
     check_clock(engine);
     memory_measure(engine);
     reaped = reap_keyspace(engine, engine->default_ns.keyspace);
+    tended = room_tend(engine, ROUND_MAX, &wanted);
     do {
         n = brd_store_free_some(engine->store, FREE_SLICE);
         freed += n;
     } while (n > 0 && freed < ROUND_MAX);
     brd_counter_add(&engine->reaper.freed, freed);
     brd_counter_add(&engine->reaper.rounds, 1);
-    return reaped + freed;
+    if (wanted && engine->options.on_progress != NULL)
+        engine->options.on_progress(engine->options.arg);
+    return reaped + tended + freed;
 }
 
 static void *
@@ -99,7 +104,7 @@ reaper_main(void *arg)
         uint64_t done = reaper_tick(engine);
 
         brd_mutex_lock(&engine->reaper_lock);
-        if (done < ROUND_MAX && !engine->reaper_stopping)
+        if (done < ROUND_MAX && !engine->reaper_stopping && !room_is_wanted(engine))
             brd_cond_wait_for(&engine->reaper_cond, &engine->reaper_lock,
                               engine->options.reap_interval_ns);
         stopping = engine->reaper_stopping;
@@ -116,6 +121,14 @@ reaper_start(struct brd_engine *engine)
 
     engine->reaper_running = status == BRD_OK;
     return status;
+}
+
+void
+reaper_wake(struct brd_engine *engine)
+{
+    brd_mutex_lock(&engine->reaper_lock);
+    brd_cond_signal(&engine->reaper_cond);
+    brd_mutex_unlock(&engine->reaper_lock);
 }
 
 void

@@ -24,12 +24,15 @@ sum_counters(struct brd_engine *engine, struct counter_sums *out)
 void
 stats_reset(struct brd_engine *engine)
 {
+    struct brd_eviction_info info;
     unsigned i;
 
+    brd_keyspace_get_eviction(engine->default_ns.keyspace, &info);
     brd_mutex_lock(&engine->lock);
     sum_counters(engine, &engine->zero);
     engine->reaped_zero = brd_counter_get(&engine->reaper.reaped);
     engine->freed_zero = brd_counter_get(&engine->reaper.freed);
+    engine->ghost_hits_zero = info.ghost_hits;
     brd_mutex_unlock(&engine->lock);
     if (engine->wal != NULL)
         brd_wal_reset_stats(engine->wal);
@@ -104,9 +107,29 @@ collect_counters(struct brd_engine *engine, struct collector *to)
     emit_number(to, "ttl_reaped", "1", reaped, true);
     emit_number(to, "ttl_expired", "1",
                 reaped + (sums.ttl_purged - zero.ttl_purged) +
+                    (sums.ttl_evicted - zero.ttl_evicted) +
                     (sums.deadlines_past - zero.deadlines_past),
                 true);
     emit_number(to, "freed_behind", "1", freed, true);
+}
+
+static void
+collect_eviction(struct brd_engine *engine, struct collector *to)
+{
+    static const char *const names[] = {
+        [BRD_EVICTION_NONE] = "noeviction", [BRD_EVICTION_S3FIFO] = "s3fifo",
+        [BRD_EVICTION_LRU] = "lru",         [BRD_EVICTION_VOLATILE_TTL] = "volatile-ttl",
+        [BRD_EVICTION_RANDOM] = "random",
+    };
+    struct brd_eviction_info info;
+
+    brd_keyspace_get_eviction(engine->default_ns.keyspace, &info);
+    emit_text(to, "eviction", names[info.policy]);
+    emit_number(to, "eviction_small", "1", info.small_items, false);
+    emit_number(to, "eviction_main", "1", info.main_items, false);
+    emit_number(to, "eviction_small_share", "permille", info.small_permille, false);
+    emit_number(to, "eviction_ghosts", "1", info.ghosts, false);
+    emit_number(to, "eviction_ghost_hits", "1", info.ghost_hits - engine->ghost_hits_zero, true);
 }
 
 static void
@@ -133,7 +156,8 @@ collect_gauges(struct brd_engine *engine, struct collector *to)
     emit_number(to, "memory_limit", "bytes",
                 atomic_load_explicit(&engine->max_memory_bytes, memory_order_relaxed), false);
     emit_number(to, "stripes", "1", brd_store_stripes(engine->store), false);
-    emit_text(to, "eviction", "noeviction");
+    emit_number(to, "memory_eviction", "bytes", memory.eviction_bytes, false);
+    collect_eviction(engine, to);
     emit_text(to, "durability", durability_name(engine->default_ns.durability));
     emit_number(to, "expiry_lag", "ms", brd_counter_get(&engine->reaper.lag_ms), false);
     emit_number(to, "clock_steps", "1", brd_counter_get(&engine->reaper.clock_steps), false);

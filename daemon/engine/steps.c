@@ -124,7 +124,7 @@ step_commit(struct brd_caller *caller, const struct name_space *ns,
 }
 
 bool
-step_memory_allows(const struct brd_caller *caller, uint64_t bytes)
+step_has_room(const struct brd_caller *caller, uint64_t bytes)
 {
     uint64_t max = atomic_load_explicit(&caller->engine->max_memory_bytes, memory_order_relaxed);
 

@@ -26,8 +26,29 @@ bool step_is_logged(const struct brd_caller *caller, const struct name_space *ns
 /* The absolute deadline that a request asks for, in Unix ms; 0: none. */
 uint64_t step_deadline_ms(const struct brd_caller *caller, const struct brd_request *request);
 
-/* Does the memory limit allow bytes more? */
-bool step_memory_allows(const struct brd_caller *caller, uint64_t bytes);
+/* Does the memory limit allow bytes more as things are? */
+bool step_has_room(const struct brd_caller *caller, uint64_t bytes);
+
+/* Make it so; room.c. As step_make_room. */
+enum brd_status step_make_room_slowly(struct brd_caller *caller, struct name_space *ns,
+                                      uint64_t bytes, struct brd_reply *reply, bool *out_refused);
+
+/* What an entry takes beside its key and value, about: header, rounding up and
+ * its part of the table. */
+#define STEP_ENTRY_BYTES 48
+
+/* Have room for a write of so many bytes: evict, where the policy allows. BRD_OK,
+ * or BRD_BUSY: park the request. *out_refused: the reply says why not. No guard
+ * is open. */
+static inline enum brd_status
+step_make_room(struct brd_caller *caller, struct name_space *ns, uint64_t bytes,
+               struct brd_reply *reply, bool *out_refused)
+{
+    *out_refused = false;
+    if (BRD_LIKELY(step_has_room(caller, bytes)))
+        return BRD_OK;
+    return step_make_room_slowly(caller, ns, bytes, reply, out_refused);
+}
 
 /* ---- what a reply depends on ---- */
 

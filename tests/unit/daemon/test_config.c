@@ -402,11 +402,7 @@ START_TEST(wrong_flags_are_named)
         { { "--config=", NULL }, "--config has no value" },
         { { "--max-memory", "1x", NULL }, "--max-memory: max-memory must be a size" },
         { { "--stripes", "1000", NULL }, "--stripes: stripes must be a power of two, not 1000" },
-        { { "--eviction", "lru", NULL },
-          "--eviction: eviction lru is not built yet: this version "
-          "knows only noeviction" },
-        { { "--eviction", "allkeys-lru", NULL }, "eviction allkeys-lru is not built yet" },
-        { { "--eviction", "never", NULL }, "eviction must be one of: noeviction s3fifo lru" },
+        { { "--eviction", "never", NULL }, "eviction must be one of: auto noeviction s3fifo lru" },
         { { "--listen", "0.0.0.0:1", NULL },
           "--listen: listen: \"0.0.0.0:1\" can be reached from other machines" },
         { { "--listen", "nonsense", NULL }, "\"nonsense\" is not HOST:PORT" },
@@ -516,6 +512,47 @@ START_TEST(auto_is_a_part_of_the_memory)
 }
 END_TEST
 
+START_TEST(every_name_of_a_policy_is_one_of_ours)
+{
+    static const struct {
+        const char *name;
+        enum brd_eviction policy;
+    } names[] = {
+        { "noeviction", BRD_EVICTION_NONE },
+        { "s3fifo", BRD_EVICTION_S3FIFO },
+        { "lru", BRD_EVICTION_LRU },
+        { "volatile-ttl", BRD_EVICTION_VOLATILE_TTL },
+        { "random", BRD_EVICTION_RANDOM },
+        { "allkeys-lru", BRD_EVICTION_LRU },
+        { "allkeys-lfu", BRD_EVICTION_S3FIFO },
+        { "allkeys-random", BRD_EVICTION_RANDOM },
+        { "volatile-lru", BRD_EVICTION_VOLATILE_TTL },
+        { "volatile-lfu", BRD_EVICTION_VOLATILE_TTL },
+        { "volatile-random", BRD_EVICTION_VOLATILE_TTL },
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        char flag[64];
+
+        snprintf(flag, sizeof(flag), "--eviction=%s", names[i].name);
+        ck_assert_int_eq(LOAD(flag), BRD_OK);
+        ck_assert_int_eq(config_eviction(&config), names[i].policy);
+    }
+}
+END_TEST
+
+START_TEST(without_a_name_caches_evict_and_stores_refuse)
+{
+    ck_assert_int_eq(LOAD((char[]){ "--data-dir=none" }), BRD_OK);
+    ck_assert_int_eq(config_eviction(&config), BRD_EVICTION_S3FIFO);
+    ck_assert_int_eq(LOAD((char[]){ "--data-dir=/d" }), BRD_OK);
+    ck_assert_int_eq(config_eviction(&config), BRD_EVICTION_NONE);
+    ck_assert_int_eq(LOAD((char[]){ "--data-dir=/d" }, (char[]){ "--durability=none" }), BRD_OK);
+    ck_assert_int_eq(config_eviction(&config), BRD_EVICTION_S3FIFO);
+}
+END_TEST
+
 /* ---- changes while running ---- */
 
 static char changes[1000];
@@ -578,6 +615,8 @@ make_suite(void)
     tcase_add_test(tcase, without_a_data_directory_durability_is_none);
     tcase_add_test(tcase, the_modules_get_what_was_configured);
     tcase_add_test(tcase, auto_is_a_part_of_the_memory);
+    tcase_add_test(tcase, every_name_of_a_policy_is_one_of_ours);
+    tcase_add_test(tcase, without_a_name_caches_evict_and_stores_refuse);
     tcase_add_test(tcase, only_what_may_change_while_running_is_taken_over);
     suite_add_tcase(suite, tcase);
     return suite;
