@@ -1,5 +1,6 @@
 #include "base/hash.h"
 
+#include "base/check.h"
 #include "base/random.h"
 
 #define ROTL(x, b) (((x) << (b)) | ((x) >> (64 - (b))))
@@ -31,34 +32,19 @@ brd_hash_key_random(void)
     return key;
 }
 
-/* The up to seven bytes behind the last whole word, lowest first. */
+/* The left (0 to 7) last of size bytes, the first of them lowest. */
 static inline uint64_t
-load_tail(const uint8_t *at, size_t left)
+load_tail(const uint8_t *at, size_t left, size_t size)
 {
     uint64_t word = 0;
 
-    switch (left) {
-    case 7:
-        word |= (uint64_t)at[6] << 48;
-        /* fall through */
-    case 6:
-        word |= (uint64_t)at[5] << 40;
-        /* fall through */
-    case 5:
-        word |= (uint64_t)at[4] << 32;
-        /* fall through */
-    case 4:
-        return word | brd_load_le32(at);
-    case 3:
-        word |= (uint64_t)at[2] << 16;
-        /* fall through */
-    case 2:
-        return word | brd_load_le16(at);
-    case 1:
-        return at[0];
-    default:
+    if (left == 0)
         return 0;
-    }
+    if (BRD_LIKELY(size >= 8))
+        return brd_load_le64(at + left - 8) >> (64 - 8 * left);
+    while (left > 0)
+        word = word << 8 | at[--left];
+    return word;
 }
 
 uint64_t
@@ -80,7 +66,7 @@ brd_hash(const struct brd_hash_key *key, struct brd_bytes bytes)
         at += 8;
         left -= 8;
     }
-    word = ((uint64_t)bytes.size << 56) | load_tail(at, left);
+    word = ((uint64_t)bytes.size << 56) | load_tail(at, left, bytes.size);
     v3 ^= word;
     SIPROUND;
     v0 ^= word;

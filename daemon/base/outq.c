@@ -11,20 +11,8 @@
  * that does not read could make the daemon hold much more than its limits say. */
 #include "base/outq.h"
 
-#include "base/check.h"
-
 #include <assert.h>
 #include <stdlib.h>
-
-struct brd_outq_chunk {
-    struct brd_outq_chunk *next;
-    struct brd_blob *blob; /* counted, or NULL */
-    size_t blob_begin;     /* first byte of the blob not consumed */
-    size_t begin;          /* first byte of data not consumed */
-    size_t end;            /* behind the last byte written */
-    size_t room;           /* of data */
-    uint8_t data[];
-};
 
 #define CHUNK_ALLOC (sizeof(struct brd_outq_chunk) + BRD_OUTQ_CHUNK_BYTES)
 #define BLOB_ALLOC  256
@@ -122,33 +110,20 @@ link_chunk(struct brd_outq *queue, struct brd_outq_chunk *chunk)
 }
 
 uint8_t *
-brd_outq_reserve(struct brd_outq *queue, size_t size)
+brd_outq_add_chunk(struct brd_outq *queue, size_t size)
 {
-    struct brd_outq_chunk *chunk = queue->tail;
+    struct brd_outq_chunk *chunk;
 
     BRD_CHECK(size <= BRD_OUTQ_CHUNK_BYTES);
     if (BRD_UNLIKELY(queue->failed))
         return NULL;
-    if (chunk == NULL || chunk->room - chunk->end < size) {
-        chunk = take_chunk(queue->pool);
-        if (chunk == NULL) {
-            queue->failed = true;
-            return NULL;
-        }
-        link_chunk(queue, chunk);
+    chunk = take_chunk(queue->pool);
+    if (chunk == NULL) {
+        queue->failed = true;
+        return NULL;
     }
-    return chunk->data + chunk->end;
-}
-
-void
-brd_outq_commit(struct brd_outq *queue, size_t size)
-{
-    struct brd_outq_chunk *chunk = queue->tail;
-
-    BRD_CHECK(chunk != NULL);
-    BRD_CHECK(size <= chunk->room - chunk->end);
-    chunk->end += size;
-    queue->end += size;
+    link_chunk(queue, chunk);
+    return chunk->data;
 }
 
 void

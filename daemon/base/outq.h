@@ -9,6 +9,7 @@
 
 #include "base/blob.h"
 #include "base/bytes.h"
+#include "base/check.h"
 #include "base/status.h"
 
 #include <sys/uio.h>
@@ -16,7 +17,16 @@
 /* Room in a chunk: the most that one reserve may ask for. */
 #define BRD_OUTQ_CHUNK_BYTES (32768 - 64)
 
-struct brd_outq_chunk;
+/* See outq.c. */
+struct brd_outq_chunk {
+    struct brd_outq_chunk *next;
+    struct brd_blob *blob; /* counted, or NULL */
+    size_t blob_begin;     /* first byte of the blob not consumed */
+    size_t begin;          /* first byte of data not consumed */
+    size_t end;            /* behind the last byte written */
+    size_t room;           /* of data */
+    uint8_t data[];
+};
 
 struct brd_outq_pool {
     struct brd_outq_chunk *free;
@@ -42,11 +52,31 @@ void brd_outq_pool_fini(struct brd_outq_pool *pool);
 void brd_outq_init(struct brd_outq *queue, struct brd_outq_pool *pool);
 void brd_outq_fini(struct brd_outq *queue);
 
+/* One more chunk with room for size bytes. As brd_outq_reserve, which calls it. */
+uint8_t *brd_outq_add_chunk(struct brd_outq *queue, size_t size);
+
 /* Room for size (at most BRD_OUTQ_CHUNK_BYTES) bytes in one piece, to be
  * followed by brd_outq_commit with at most as many. NULL, with the sticky
  * error, where memory is out. */
-uint8_t *brd_outq_reserve(struct brd_outq *queue, size_t size);
-void brd_outq_commit(struct brd_outq *queue, size_t size);
+static inline uint8_t *
+brd_outq_reserve(struct brd_outq *queue, size_t size)
+{
+    struct brd_outq_chunk *chunk = queue->tail;
+
+    if (BRD_UNLIKELY(chunk == NULL || chunk->room - chunk->end < size || queue->failed))
+        return brd_outq_add_chunk(queue, size);
+    return chunk->data + chunk->end;
+}
+
+static inline void
+brd_outq_commit(struct brd_outq *queue, size_t size)
+{
+    struct brd_outq_chunk *chunk = queue->tail;
+
+    BRD_CHECK(chunk != NULL && size <= chunk->room - chunk->end);
+    chunk->end += size;
+    queue->end += size;
+}
 
 /* Copy bytes of any size. */
 void brd_outq_append(struct brd_outq *queue, struct brd_bytes bytes);

@@ -32,14 +32,11 @@ step_refuse_no_memory(struct brd_caller *caller, struct brd_reply *reply)
 }
 
 struct name_space *
-step_name_space(struct brd_caller *caller, const struct brd_request *request)
+step_find_name_space(struct brd_caller *caller, struct brd_bytes name)
 {
     struct name_space *ns = &caller->engine->default_ns;
 
-    if (request->name_space.size == 0 ||
-        brd_bytes_equal(request->name_space, brd_bytes_of(ns->name)))
-        return ns;
-    return NULL;
+    return brd_bytes_equal(name, brd_bytes_of(ns->name)) ? ns : NULL;
 }
 
 void

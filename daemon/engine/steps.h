@@ -2,6 +2,7 @@
 #ifndef BRD_ENGINE_STEPS_H
 #define BRD_ENGINE_STEPS_H
 
+#include "base/check.h"
 #include "engine/core.h"
 
 /* ---- refusals: fill the reply, count it, return BRD_OK ---- */
@@ -17,8 +18,17 @@ step_refuse_full(struct brd_caller *caller, struct brd_reply *reply, uint64_t by
 
 /* ---- what is asked ---- */
 
+/* The namespace of this name, or NULL where there is none. */
+struct name_space *step_find_name_space(struct brd_caller *caller, struct brd_bytes name);
+
 /* The request's namespace, or NULL where there is none of that name. */
-struct name_space *step_name_space(struct brd_caller *caller, const struct brd_request *request);
+static inline struct name_space *
+step_name_space(struct brd_caller *caller, const struct brd_request *request)
+{
+    if (BRD_LIKELY(request->name_space.size == 0))
+        return &caller->engine->default_ns;
+    return step_find_name_space(caller, request->name_space);
+}
 
 /* Do writes of this namespace go to the log? */
 bool step_is_logged(const struct brd_caller *caller, const struct name_space *ns);

@@ -44,6 +44,7 @@ struct brd_session_env {
     struct brd_wire_arena *arena; /* owned; empty while the group is */
     struct brd_wire_limits wire_limits;
     struct brd_session_limits limits;
+    uint64_t unsent_easy_bytes; /* with less unsent, no limit of bytes is reached */
     struct brd_engine_info info;
     uint64_t frame_bytes_max;
     uint32_t requests_at_once;

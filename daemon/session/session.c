@@ -64,6 +64,11 @@ brd_session_env_set_limits(struct brd_session_env *env, const struct brd_session
         env->limits.output_blob_bytes = OUTPUT_BLOB_BYTES;
     if (env->limits.pending_max == 0)
         env->limits.pending_max = PENDING_MAX;
+    env->unsent_easy_bytes = CROWDED_BYTES_FREE;
+    if (env->unsent_easy_bytes > env->limits.output_soft_bytes)
+        env->unsent_easy_bytes = env->limits.output_soft_bytes;
+    if (env->unsent_easy_bytes > env->limits.output_blob_bytes)
+        env->unsent_easy_bytes = env->limits.output_blob_bytes;
 }
 
 enum brd_status
@@ -213,7 +218,7 @@ brd_session_backlog(const struct brd_session *session)
 }
 
 static bool
-is_full(const struct brd_session *session)
+is_over_a_limit(const struct brd_session *session)
 {
     const struct brd_session_limits *limits = &session->env->limits;
 
@@ -223,6 +228,17 @@ is_full(const struct brd_session *session)
            (brd_outq_pending(&session->out) - session->out.blob_bytes >= CROWDED_BYTES_FREE &&
             is_crowded(session->env, 0)) ||
            (session->until_empty && brd_outq_pending(&session->out) > 0);
+}
+
+/* The first line holds for nearly all sessions at nearly all times: less is unsent
+ * than any limit allows. */
+static inline bool
+is_full(const struct brd_session *session)
+{
+    if (BRD_LIKELY(brd_outq_pending(&session->out) < session->env->unsent_easy_bytes &&
+                   session->pending < session->env->limits.pending_max && !session->until_empty))
+        return false;
+    return is_over_a_limit(session);
 }
 
 static struct mark *

@@ -204,22 +204,24 @@ entry_set_link(struct brd_entry *entry, unsigned word, uint64_t value)
     brd_store_le64(entry->rest + word * 8, value);
 }
 
+/* In ms, of an entry that has room for one; 0: none. */
+static inline uint64_t
+entry_unpack_deadline(const struct brd_entry *entry)
+{
+    uint64_t low = entry_link(entry, 0);
+    uint64_t high = entry_link(entry, 1);
+    uint64_t deadline_ms = low >> POINTER_BITS | (high >> POINTER_BITS) << 21;
+
+    if (BRD_UNLIKELY(deadline_ms == ENTRY_DEADLINE_FAR))
+        deadline_ms = (low & POINTER_MASK) | high << POINTER_BITS;
+    return deadline_ms;
+}
+
 /* In ms; 0: none. */
 static inline uint64_t
 entry_deadline(const struct brd_entry *entry)
 {
-    uint64_t low;
-    uint64_t high;
-    uint64_t deadline_ms;
-
-    if (BRD_LIKELY(!entry_has_room_for_deadline(entry)))
-        return 0;
-    low = entry_link(entry, 0);
-    high = entry_link(entry, 1);
-    deadline_ms = low >> POINTER_BITS | (high >> POINTER_BITS) << 21;
-    if (BRD_UNLIKELY(deadline_ms == ENTRY_DEADLINE_FAR))
-        deadline_ms = (low & POINTER_MASK) | high << POINTER_BITS;
-    return deadline_ms;
+    return BRD_LIKELY(!entry_has_room_for_deadline(entry)) ? 0 : entry_unpack_deadline(entry);
 }
 
 /* Whether expiry.c keeps the entry: it has a deadline that is not far. */
@@ -246,17 +248,19 @@ static inline void
 entry_view(const struct brd_entry *entry, struct brd_view *out_view)
 {
     uint32_t meta = entry_meta(entry);
+    struct brd_bytes key = entry_key_of(entry, meta);
 
     out_view->version = entry->version;
-    out_view->deadline_ms = entry_deadline(entry);
-    if (BRD_UNLIKELY(meta & ENTRY_BLOB)) {
+    out_view->deadline_ms = 0;
+    out_view->blob = NULL;
+    out_view->value = brd_bytes(key.data + key.size, meta & ENTRY_VALUE_MASK);
+    if (BRD_LIKELY((meta & (ENTRY_DEADLINE | ENTRY_BLOB)) == 0))
+        return;
+    if ((meta & ENTRY_DEADLINE) != 0)
+        out_view->deadline_ms = entry_unpack_deadline(entry);
+    if ((meta & ENTRY_BLOB) != 0) {
         out_view->blob = entry_blob_of(entry, meta);
         out_view->value = brd_blob_bytes(out_view->blob);
-    } else {
-        struct brd_bytes key = entry_key_of(entry, meta);
-
-        out_view->blob = NULL;
-        out_view->value = brd_bytes(key.data + key.size, meta & ENTRY_VALUE_MASK);
     }
 }
 

@@ -278,27 +278,36 @@ brd_guard_begin_many(struct brd_guard *guard, struct brd_keyspace *keyspace,
     return BRD_OK;
 }
 
-void
-brd_guard_end(struct brd_guard *guard)
+/* brd_guard_end of several stripes. */
+static __attribute__((noinline)) void
+end_many(struct brd_guard *guard)
 {
     struct brd_store *store = guard->keyspace->store;
     uint32_t stripe;
     uint32_t word;
     uint64_t bits;
 
-    if (BRD_LIKELY(guard->bitmap == NULL)) {
+    FOR_EACH_STRIPE(guard, word, bits, stripe)
+    {
+        if (guard->mode == BRD_GUARD_WRITE)
+            shard_release(shard_under(guard->keyspace, stripe), &store->env);
+        stripe_unlock(&store->stripes, stripe, guard->mode);
+    }
+    free(guard->bitmap);
+    guard->bitmap = NULL;
+}
+
+void
+brd_guard_end(struct brd_guard *guard)
+{
+    struct brd_store *store = guard->keyspace->store;
+
+    if (BRD_UNLIKELY(guard->bitmap != NULL)) {
+        end_many(guard);
+    } else {
         if (guard->mode == BRD_GUARD_WRITE)
             shard_release(shard_under(guard->keyspace, guard->stripe), &store->env);
         stripe_unlock(&store->stripes, guard->stripe, guard->mode);
-    } else {
-        FOR_EACH_STRIPE(guard, word, bits, stripe)
-        {
-            if (guard->mode == BRD_GUARD_WRITE)
-                shard_release(shard_under(guard->keyspace, stripe), &store->env);
-            stripe_unlock(&store->stripes, stripe, guard->mode);
-        }
-        free(guard->bitmap);
-        guard->bitmap = NULL;
     }
     if (guard->buried != NULL)
         graveyard_take_entries(&store->graveyard, &guard->buried);
@@ -319,12 +328,12 @@ brd_guard_find(struct brd_guard *guard, uint64_t hash, struct brd_bytes key, uin
         *out_seen = brd_counter_get(&shard->newest_removal);
         return BRD_NOT_FOUND;
     }
-    *out_seen = entry->version;
-    if (BRD_UNLIKELY(entry_is_expired(entry, now_ms)))
+    entry_view(entry, out_view);
+    *out_seen = out_view->version;
+    if (BRD_UNLIKELY(out_view->deadline_ms != 0 && out_view->deadline_ms <= now_ms))
         return BRD_NOT_FOUND;
     if (guard->mode == BRD_GUARD_READ)
         evict_hit(&guard->keyspace->evict, entry);
-    entry_view(entry, out_view);
     return BRD_OK;
 }
 

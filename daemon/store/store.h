@@ -96,7 +96,7 @@ struct brd_view {
 /* Find the live value of a key under the guard.
  *
  * now_ms     an entry whose deadline is at or before it counts as absent.
- * out_view   written on BRD_OK.
+ * out_view   what the key holds, on BRD_OK; else of no meaning.
  * out_seen   always written: the newest version that this answer depends on. For
  *            an entry its version; for an absence the version of an expired entry
  *            in its place, or of the shard's newest removal.

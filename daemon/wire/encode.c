@@ -35,6 +35,9 @@
  * their tags. */
 #define FIELDS_ROOM 128
 
+/* Of a plain reply without its value's bytes: 5 + 11 + 9 + 6 at most. */
+#define PLAIN_ROOM 31
+
 static inline size_t
 varint_size(uint64_t value)
 {
@@ -402,6 +405,46 @@ append_whole(struct brd_outq *out, const struct plan *plan, size_t size)
     brd_outq_commit(out, size);
 }
 
+/* Nothing but a version and a small value in the entry: the answer to most gets
+ * and puts. */
+static inline bool
+is_plain(const struct brd_reply *reply)
+{
+    return reply->status == BRD_OK && !reply->has_number && !reply->has_ttl &&
+           reply->message == NULL && !has_large_fields(reply) && reply->blob == NULL &&
+           reply->value.size <= PIECE_MAX;
+}
+
+/* As append_whole, for plain replies, without a plan. */
+static inline void
+append_plain(struct brd_outq *out, uint64_t id, const struct brd_reply *reply)
+{
+    size_t value_size = reply->has_value ? reply->value.size : 0;
+    uint8_t *begin = brd_outq_reserve(out, PLAIN_ROOM + value_size);
+    size_t size = 0;
+    uint8_t *at;
+
+    if (BRD_UNLIKELY(begin == NULL))
+        return;
+    if (id != 0)
+        size += 1 + varint_size(id);
+    if (reply->version != 0)
+        size += 9;
+    if (reply->has_value)
+        size += bytes_size(1, value_size);
+    at = begin + brd_varint_put(begin, size);
+    if (id != 0)
+        at = put_varint(at, TAG_VARINT(1), id);
+    if (reply->version != 0)
+        at = put_fixed64(at, TAG_FIXED64(3), reply->version);
+    if (reply->has_value) {
+        at = put_varint(at, TAG_BYTES(4), value_size);
+        at = put_bytes(at, reply->value);
+    }
+    BRD_DCHECK((size_t)(at - begin) == varint_size(size) + size);
+    brd_outq_commit(out, (size_t)(at - begin));
+}
+
 void
 brd_wire_encode(struct brd_outq *out, uint64_t id, const struct brd_reply *reply)
 {
@@ -409,6 +452,10 @@ brd_wire_encode(struct brd_outq *out, uint64_t id, const struct brd_reply *reply
     uint64_t before = out->end;
     size_t size;
 
+    if (BRD_LIKELY(is_plain(reply))) {
+        append_plain(out, id, reply);
+        return;
+    }
     plan_reply(&plan, id, reply);
     size = varint_size(plan.body_size) + plan.body_size;
     if (BRD_LIKELY(size <= PIECE_MAX && !plan.value_is_blob && !has_large_fields(reply))) {

@@ -15,6 +15,8 @@
 #include "base/check.h"
 #include "wire/arena.h"
 
+#include <assert.h>
+
 #define TAG_VARINT(number)  ((number) << 3)
 #define TAG_FIXED64(number) ((number) << 3 | 1)
 #define TAG_BYTES(number)   ((number) << 3 | 2)
@@ -437,14 +439,99 @@ take_ascii(struct cursor *in, struct brd_bytes *out)
 }
 
 /* Compilers would zero a struct of this size with `rep stos`, which takes longer
- * to start than memset takes: hide from them that the size is known. */
+ * to start than these stores take together: hide from them that it is one. */
 static inline void
 clear(struct brd_request *request)
 {
-    size_t size = sizeof(*request);
+    typedef uint64_t pair __attribute__((vector_size(16), aligned(8), may_alias));
+    uint8_t *at = (uint8_t *)request;
+    size_t i;
 
-    __asm__("" : "+r"(size));
-    memset(request, 0, size);
+    static_assert(sizeof(*request) % sizeof(uint64_t) == 0, "whole words");
+#pragma GCC unroll 16
+    for (i = 0; i < sizeof(*request) / sizeof(pair); i++) {
+        *(pair *)(void *)at = (pair){ 0, 0 };
+        at += sizeof(pair);
+        __asm__("" : "+r"(at));
+    }
+    if (sizeof(*request) % sizeof(pair) != 0)
+        brd_store_le64(at, 0);
+}
+
+/* ---- The usual get and put ---- */
+
+/* A length of one or two bytes. */
+static inline bool
+take_short_length(struct cursor *in, size_t *out)
+{
+    size_t size;
+
+    if (BRD_UNLIKELY(in->end - in->at < 2))
+        return false;
+    size = *in->at++;
+    if (size >= 0x80) {
+        size_t high = *in->at++;
+
+        if (BRD_UNLIKELY(high >= 0x80))
+            return false;
+        size = (size & 0x7f) | high << 7;
+    }
+    *out = size;
+    return true;
+}
+
+/* A field of bytes with this tag and a length of one or two bytes. */
+static inline bool
+take_short_bytes(struct cursor *in, uint8_t tag, struct brd_bytes *out)
+{
+    size_t size;
+
+    if (BRD_UNLIKELY(in->at == in->end || *in->at != tag))
+        return false;
+    in->at++;
+    if (!take_short_length(in, &size) || BRD_UNLIKELY(size > (size_t)(in->end - in->at)))
+        return false;
+    *out = brd_bytes(in->at, size);
+    in->at += size;
+    return true;
+}
+
+/* A message of id and a get of a key, or a put of key and value, in this order
+ * and with short lengths: what nearly all messages are, in half the instructions
+ * of the loops below. False for all others; the request is to be cleared. */
+static inline bool
+take_usual(struct cursor in, struct brd_request *out_request)
+{
+    struct brd_bytes body;
+    struct brd_bytes key;
+    struct brd_bytes value = { 0 };
+    uint64_t id;
+    uint8_t kind;
+
+    if (*in.at++ != TAG_VARINT(1) || !take_number(&in, &id) || in.at == in.end)
+        return false;
+    kind = *in.at;
+    if (!take_short_bytes(&in, kind, &body) || in.at != in.end)
+        return false;
+    if (BRD_UNLIKELY(body.size == 0))
+        return false;
+    in.at = body.data;
+    if (!take_short_bytes(&in, TAG_BYTES(1), &key))
+        return false;
+    if (kind == TAG_BYTES(3)) {
+        if (!take_short_bytes(&in, TAG_BYTES(2), &value))
+            return false;
+    } else if (kind != TAG_BYTES(2)) {
+        return false;
+    }
+    if (in.at != in.end)
+        return false;
+    clear(out_request);
+    out_request->id = id;
+    out_request->op = kind == TAG_BYTES(3) ? BRD_OP_PUT : BRD_OP_GET;
+    out_request->key = key;
+    out_request->value = value;
+    return true;
 }
 
 bool
@@ -462,6 +549,8 @@ hot_decode(struct brd_wire_arena *arena, const struct brd_wire_limits *limits,
     if (message.size == 0)
         return false;
     in = cursor_of(message);
+    if (BRD_LIKELY(take_usual(in, request)))
+        return true;
     clear(request);
     while (next_tag(&in, &seen, &tag)) {
         if (tag == TAG_VARINT(1)) {
