@@ -51,13 +51,18 @@ enum exit_code {
  *                     a mass delete frees stays for as long as nobody allocates
  * oversize_threshold  large values are no exception: by default freeing one of
  *                     8 MiB gives its pages back at once, in whoever frees it
+ * slab_sizes          runs of 16 KiB for the classes that fit whole pages, as the
+ *                     other classes have already, and of 40 KiB for entries of 160:
+ *                     the books of a run take 128 bytes, and those of a page of
+ *                     entries of 128 did: 4 bytes for each
  *
  * Only what every build of jemalloc knows: it complains of the rest on stderr. So not
  * cache_oblivious:false, which spares a page beside each large value; Debian's build is
  * without that page anyhow, and does not know the option. */
 extern const char *malloc_conf;
 const char *malloc_conf = "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,"
-                          "oversize_threshold:0";
+                          "oversize_threshold:0,slab_sizes:64-64:4|128-128:4|160-160:10|"
+                          "256-256:4|512-512:4|1024-1024:4|2048-2048:4";
 #endif
 
 struct watchdog {

@@ -15,6 +15,10 @@
  * of data, tables and books together are within the limit and a sixteenth, plus
  * what is written between two measurements.
  *
+ * Beside these a daemon of any size has books and begun pages for each of its
+ * threads and for each class of sizes: 4 MiB of books and 8 MiB of holes are free,
+ * so that they do not eat a small limit.
+ *
  * What is counted moves in steps of 1/64 of the limit, at least 1 MiB, and back
  * by less than it came: so a small limit, as tests and small caches have, is
  * exact and always the same, and a large one does not tremble. Books never count
@@ -30,11 +34,12 @@
 #include "base/allocator.h"
 #include "engine/core.h"
 
-#define INTERVAL_NS     (100 * BRD_NS_PER_MS)
-#define STEP_BYTES_MIN  (UINT64_C(1) << 20)
-#define STEP_PART       64
-#define ALLOWANCE_PART  16
-#define ALLOWANCE_BYTES (UINT64_C(1) << 20) /* at least */
+#define INTERVAL_NS    (100 * BRD_NS_PER_MS)
+#define STEP_BYTES_MIN (UINT64_C(1) << 20)
+#define STEP_PART      64
+#define ALLOWANCE_PART 16
+#define FREE_HOLES     (UINT64_C(8) << 20)
+#define FREE_BOOKS     (UINT64_C(4) << 20)
 
 void
 memory_init(struct brd_engine *engine)
@@ -51,13 +56,12 @@ uint64_t
 memory_count(uint64_t limit, uint64_t overhead, uint64_t unused, uint64_t counted)
 {
     uint64_t step = limit / STEP_PART;
-    uint64_t allowance = limit / ALLOWANCE_PART;
+    uint64_t allowance = limit / ALLOWANCE_PART + FREE_HOLES;
     uint64_t now;
 
     if (step < STEP_BYTES_MIN)
         step = STEP_BYTES_MIN;
-    if (allowance < ALLOWANCE_BYTES)
-        allowance = ALLOWANCE_BYTES;
+    overhead = overhead > FREE_BOOKS ? overhead - FREE_BOOKS : 0;
     if (limit > 0 && overhead > limit / 2)
         overhead = limit / 2;
     now = overhead + (unused > allowance ? unused - allowance : 0);

@@ -12,37 +12,35 @@ START_TEST(a_small_limit_is_exact)
     uint64_t i;
 
     for (i = 0; i < 1000; i++)
-        ck_assert_uint_eq(memory_count(2 * MIB, i * 1000, 0, 0), 0);
-    ck_assert_uint_eq(memory_count(16 * MIB, MIB - 1, MIB, 0), 0);
-    ck_assert_uint_eq(memory_count(16 * MIB, MIB, MIB, 0), MIB);
+        ck_assert_uint_eq(memory_count(2 * MIB, i * 4000, i * 8000, 0), 0);
+    ck_assert_uint_eq(memory_count(16 * MIB, 5 * MIB - 1, 9 * MIB, 0), 0);
+    ck_assert_uint_eq(memory_count(16 * MIB, 5 * MIB, 9 * MIB, 0), MIB);
 }
 END_TEST
 
 START_TEST(holes_count_beyond_a_sixteenth)
 {
-    ck_assert_uint_eq(memory_count(GIB, 0, GIB / 16, 0), 0);
-    ck_assert_uint_eq(memory_count(GIB, 0, GIB / 16 + 16 * MIB, 0), 16 * MIB);
-    ck_assert_uint_eq(memory_count(GIB, 32 * MIB, GIB / 2, 0), GIB / 2 - GIB / 16 + 32 * MIB);
-    ck_assert_uint_eq(memory_count(0, 3 * MIB, 2 * MIB, 0), 4 * MIB);
+    const uint64_t allowance = GIB / 16 + 8 * MIB;
+
+    ck_assert_uint_eq(memory_count(GIB, 0, allowance, 0), 0);
+    ck_assert_uint_eq(memory_count(GIB, 0, allowance + 16 * MIB, 0), 16 * MIB);
+    ck_assert_uint_eq(memory_count(GIB, 36 * MIB, GIB / 2 + 8 * MIB, 0),
+                      GIB / 2 - GIB / 16 + 32 * MIB);
+    ck_assert_uint_eq(memory_count(0, 7 * MIB, 9 * MIB, 0), 4 * MIB);
 }
 END_TEST
 
 START_TEST(what_is_counted_does_not_tremble)
 {
+    static const uint64_t books_and_counted[][2] = { { 16, 16 }, { 31, 16 }, { 9, 16 },
+                                                     { 32, 32 }, { 23, 16 }, { 7, 0 } };
     uint64_t counted = 0;
+    size_t i;
 
-    counted = memory_count(GIB, 16 * MIB, 0, counted);
-    ck_assert_uint_eq(counted, 16 * MIB);
-    counted = memory_count(GIB, 31 * MIB, 0, counted);
-    ck_assert_uint_eq(counted, 16 * MIB);
-    counted = memory_count(GIB, 9 * MIB, 0, counted);
-    ck_assert_uint_eq(counted, 16 * MIB);
-    counted = memory_count(GIB, 32 * MIB, 0, counted);
-    ck_assert_uint_eq(counted, 32 * MIB);
-    counted = memory_count(GIB, 23 * MIB, 0, counted);
-    ck_assert_uint_eq(counted, 16 * MIB);
-    counted = memory_count(GIB, 7 * MIB, 0, counted);
-    ck_assert_uint_eq(counted, 0);
+    for (i = 0; i < sizeof(books_and_counted) / sizeof(books_and_counted[0]); i++) {
+        counted = memory_count(GIB, (books_and_counted[i][0] + 4) * MIB, 0, counted);
+        ck_assert_uint_eq(counted, books_and_counted[i][1] * MIB);
+    }
 }
 END_TEST
 
