@@ -91,17 +91,22 @@ struct reaper_counters {
     brd_counter clock_refused;
 };
 
+/* Fields that every request reads, fields that every write changes, and those that
+ * change now and then have cache lines of their own: a version that one worker
+ * takes must not cost another one the line in which it finds the store. */
 struct brd_engine {
     struct brd_engine_options options; /* with defaults filled in */
     struct brd_clock *clock;           /* borrowed */
-    struct brd_sequencer sequencer;
     struct brd_store *store;
     struct brd_wal *wal; /* NULL: memory only */
     struct name_space default_ns;
     bool started;
-
-    _Atomic uint64_t floor_ns;         /* the engine's time never goes below; grows; relaxed */
     _Atomic uint64_t max_memory_bytes; /* 0: no limit; relaxed */
+
+    struct brd_sequencer sequencer __attribute__((aligned(BRD_CACHE_LINE)));
+
+    /* The engine's time never goes below; grows once a millisecond; relaxed. */
+    _Atomic uint64_t floor_ns __attribute__((aligned(BRD_CACHE_LINE)));
     struct memory_meter memory;
     _Atomic uint64_t room_wanted;  /* the most that a parked request needs; 0: none */
     struct brd_caller *background; /* owned; of whoever runs reaper_tick */

@@ -21,6 +21,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define DEFAULT_KEY_BYTES   (64u << 10)
 #define DEFAULT_VALUE_BYTES (64u << 20)
@@ -58,9 +59,10 @@ brd_engine_create(const struct brd_engine_options *options, struct brd_engine **
 
     if (options->max_key_bytes > BRD_STORE_KEY_MAX)
         return BRD_INVALID_ARGUMENT;
-    engine = calloc(1, sizeof(*engine));
+    engine = aligned_alloc(BRD_CACHE_LINE, sizeof(*engine));
     if (engine == NULL)
         return BRD_OUT_OF_MEMORY;
+    memset(engine, 0, sizeof(*engine));
     engine->options = *options;
     engine->options.secret = NULL;
     fill_defaults(&engine->options);

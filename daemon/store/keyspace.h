@@ -7,9 +7,11 @@
 #include "store/graveyard.h"
 #include "store/stripe.h"
 
+/* What every operation reads has a cache line of its own, without the sums that
+ * writes change. */
 struct brd_store {
-    struct shard_env env;
     struct stripes stripes;
+    struct shard_env env __attribute__((aligned(BRD_CACHE_LINE)));
     struct graveyard graveyard;
     _Atomic uint64_t limit;         /* bytes; 0: none; relaxed */
     struct brd_mutex lock;          /* BRD_RANK_FREER; guards what follows */

@@ -48,8 +48,7 @@ brd_store_create(const struct brd_store_options *options, struct brd_store **out
 
     if (count > BRD_STORE_STRIPES_MAX || (count & (count - 1)) != 0)
         return BRD_INVALID_ARGUMENT;
-    store = heap_alloc_aligned(BRD_CACHE_LINE,
-                               sizeof(*store) + BRD_CACHE_LINE - sizeof(*store) % BRD_CACHE_LINE);
+    store = heap_alloc_aligned(BRD_CACHE_LINE, sizeof(*store));
     if (store == NULL)
         return BRD_OUT_OF_MEMORY;
     memset(store, 0, sizeof(*store));
