@@ -10,11 +10,11 @@
 /* What all shards of a store share. */
 struct shard_env {
     struct brd_hash_key secret;
+    _Atomic int64_t report_bytes; /* relaxed; shards gather no more than that; read by all puts */
     struct arena arena;
     _Atomic uint64_t used_bytes;      /* relaxed; shards add what they have gathered */
     _Atomic uint64_t blob_bytes;      /* relaxed; large values, until their last reference goes */
     _Atomic uint64_t live_blob_bytes; /* relaxed; of these, what entries have */
-    _Atomic int64_t report_bytes;     /* relaxed; shards gather no more than that */
 };
 
 struct shard {
