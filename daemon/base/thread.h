@@ -7,7 +7,8 @@
 #include <pthread.h>
 
 /* Start run(arg) in a thread called name (at most 15 bytes), with all signals
- * blocked: main alone handles them. Returns BRD_OK, or
+ * blocked: main alone handles them. Waits until the thread has begun and has what it
+ * needs to allocate memory, but not for run. Returns BRD_OK, or
  * BRD_OUT_OF_MEMORY where the system has no more memory or threads to give. The
  * caller joins it with brd_thread_join. */
 BRD_MUST_CHECK enum brd_status
