@@ -226,6 +226,29 @@ end_long_run() {
     rm "$tmp/progress"
 }
 
+# The server stands still for half a second or more of the two that an open loop lasts. All that
+# was due meanwhile was delayed, not only what was under way: eight requests.
+test_stall() {
+    local name=$1 line=
+    mkfifo "$tmp/stall"
+    "$bench" --connect "$address" --protocol "$protocol" --format json --rate 2000 --duration 2s \
+        -c 4 -P 2 -r 5000 --workload get --progress yes >"$tmp/out" 2>"$tmp/stall" &
+    local run=$!
+    pids+=("$run")
+    exec 8<"$tmp/stall"
+    IFS= read -r -t 600 -d '/' -u 8 line # a line of progress, twice a second
+    kill -STOP "$server_pid"
+    IFS= read -r -t 600 -d '/' -u 8 line
+    IFS= read -r -t 600 -d '/' -u 8 line # a whole interval lies between these two
+    kill -CONT "$server_pid"
+    status=0
+    wait "$run" || status=$?
+    exec 8<&-
+    rm "$tmp/stall"
+    expect "$name: the open loop charges a stall to everything that it delayed" 0 \
+        "r['latency_us']['read']['p90'] > 100000 and r['latency_us']['read']['count'] > 1000"
+}
+
 # The server dies under load.
 test_death() {
     local name=$1
@@ -239,6 +262,7 @@ test_death() {
 if [[ -x $BRINDLE_BUILD/brindled ]]; then
     if start_brindled; then
         test_server brindled
+        test_stall brindled
         test_death brindled
     else
         fail "brindled does not get ready"
