@@ -216,13 +216,23 @@ START_TEST(a_cut_below_what_was_synced_is_damage)
 }
 END_TEST
 
+/* Every bit within `whole` bits of either end, and in between one of each byte, another one
+ * in each run: to read the log half a million times takes minutes. */
 static void
-flip_every_bit(const char *path, uint64_t bits)
+flip_bits(const char *path, uint64_t bits, uint64_t whole)
 {
+    uint64_t random = test_seed();
     uint64_t refused = 0;
+    uint64_t flipped = 0;
+    uint64_t chosen = 0;
     uint64_t bit;
 
     for (bit = 0; bit < bits; bit++) {
+        if (bit % 8 == 0)
+            chosen = test_random(&random) % 8;
+        if (bit >= whole && bit + whole < bits && bit % 8 != chosen)
+            continue;
+        flipped++;
         faulty_flip(test.disk, path, bit);
         if (!is_prefix_or_refusal(path)) {
             refused++;
@@ -235,17 +245,17 @@ flip_every_bit(const char *path, uint64_t bits)
         faulty_flip(test.disk, path, bit);
     }
     ck_assert_int_eq(judge(), BRD_OK);
-    printf("%llu flips, %llu refused\n", (unsigned long long)bits, (unsigned long long)refused);
+    printf("%llu flips, %llu refused\n", (unsigned long long)flipped, (unsigned long long)refused);
 }
 
-START_TEST(every_flipped_bit_leaves_a_prefix_or_is_refused)
+START_TEST(a_flipped_bit_anywhere_leaves_a_prefix_or_is_refused)
 {
     uint64_t size;
 
     test.filler = 1000;
     size = make_log(110, 55);
     ck_assert_uint_gt(size, 60000);
-    flip_every_bit(test_segment(1), size * 8);
+    flip_bits(test_segment(1), size * 8, (SEGMENT_HEADER_BYTES + 1000) * 8);
 }
 END_TEST
 
@@ -930,7 +940,7 @@ main(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, every_cut_leaves_a_prefix_or_is_refused);
     tcase_add_test(tcase, a_cut_below_what_was_synced_is_damage);
-    tcase_add_test(tcase, every_flipped_bit_leaves_a_prefix_or_is_refused);
+    tcase_add_test(tcase, a_flipped_bit_anywhere_leaves_a_prefix_or_is_refused);
     tcase_add_test(tcase, seconds_after_the_last_write_meta_vouches_for_it_also_after_an_idle_time);
     tcase_add_test(tcase, after_an_orderly_stop_every_flipped_bit_is_refused);
     tcase_add_test(tcase, no_flipped_bit_in_meta_changes_what_is_read);
