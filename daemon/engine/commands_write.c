@@ -106,13 +106,86 @@ put_locked(struct brd_caller *caller, struct name_space *ns, struct brd_request 
     return true;
 }
 
+/* Is it nothing but a key and a small value? Then its entry may be overwritten. */
+static bool
+is_plain_put(const struct brd_request *request)
+{
+    return request->value.size < BRD_STORE_BLOB_MIN && request->condition == BRD_ALWAYS &&
+           (request->ttl_ms | request->deadline_ms) == 0 && !request->keep_ttl &&
+           !request->return_previous;
+}
+
+/* Overwrite the key's value in place. Under the write guard. False, and nothing
+ * has happened, where there is no room for it, or no memory for its record. */
+static bool
+overwrite(struct brd_caller *caller, struct name_space *ns, struct brd_request *request,
+          uint64_t reserved, struct brd_reply *reply)
+{
+    struct brd_entry *entry =
+        brd_guard_find_room(&caller->guard, request->hash, request->key, request->value.size);
+    uint64_t version;
+
+    if (entry == NULL)
+        return false;
+    if (step_is_logged(caller, ns)) {
+        struct mutation mutation = {
+            .kind = MUTATION_PUT, .ns = ns->id, .key = request->key, .value = request->value
+        };
+
+        brd_buf_clear(&caller->payload);
+        mutation_encode(&caller->payload, &mutation, false);
+        if (caller->payload.failed)
+            return false;
+    }
+    version = step_commit(caller, ns, request, reserved, NULL);
+    brd_guard_overwrite(&caller->guard, request->hash, entry, request->value, version);
+    brd_counter_add(&caller->counters.puts, 1);
+    brd_counter_add(&caller->counters.bytes_written, request->key.size + request->value.size);
+    step_depend_on_write(ns, request, reply, version);
+    return true;
+}
+
+/* A put whose log claim is there. The entry is made before the stripe is taken,
+ * except where it was taken to overwrite one that then could not be. */
+static void
+put_reserved(struct brd_caller *caller, struct name_space *ns, struct brd_request *request,
+             uint64_t reserved, struct brd_reply *reply)
+{
+    bool has_deadline = request->ttl_ms != 0 || request->deadline_ms != 0 || request->keep_ttl;
+    bool plain = is_plain_put(request);
+    struct brd_blob *blob = NULL;
+    struct brd_entry *entry;
+
+    if (plain) {
+        step_begin_one(caller, ns, BRD_GUARD_WRITE, request->hash);
+        if (overwrite(caller, ns, request, reserved, reply)) {
+            step_end_guard(caller);
+            return;
+        }
+    }
+    entry = step_make_entry(request->key, request->value, has_deadline, &blob);
+    if (!plain && entry != NULL)
+        step_begin_one(caller, ns, BRD_GUARD_WRITE, request->hash);
+    if (entry == NULL)
+        step_refuse_no_memory(caller, reply);
+    if (entry == NULL || !put_locked(caller, ns, request, reserved, &entry, blob, reply))
+        step_unreserve_log(caller, ns, reserved);
+    if (reply->has_value && reply->blob != NULL) {
+        /* A large previous value outlives the guard by a reference. */
+        caller->blob = brd_blob_ref(reply->blob);
+        step_end_guard(caller);
+    } else if (!reply->has_value && caller->guard_open) {
+        step_end_guard(caller);
+    }
+    brd_entry_discard(&entry);
+    brd_blob_unref(blob);
+}
+
 enum brd_status
 command_put(struct brd_caller *caller, struct brd_request *request, struct brd_reply *reply)
 {
     struct name_space *ns = step_name_space(caller, request);
     uint64_t reserved = mutation_bytes_max(request->key.size, request->value.size);
-    struct brd_blob *blob = NULL;
-    struct brd_entry *entry;
     enum brd_status status;
     bool refused;
 
@@ -121,28 +194,9 @@ command_put(struct brd_caller *caller, struct brd_request *request, struct brd_r
     if (status != BRD_OK || refused)
         return status;
     status = step_reserve_log(caller, ns, reserved, reply, &refused);
-    if (status != BRD_OK || refused)
-        return status;
-    entry = step_make_entry(request->key, request->value,
-                            request->ttl_ms != 0 || request->deadline_ms != 0 || request->keep_ttl,
-                            &blob);
-    if (entry == NULL) {
-        step_unreserve_log(caller, ns, reserved);
-        return step_refuse_no_memory(caller, reply);
-    }
-    step_begin_one(caller, ns, BRD_GUARD_WRITE, request->hash);
-    if (!put_locked(caller, ns, request, reserved, &entry, blob, reply))
-        step_unreserve_log(caller, ns, reserved);
-    if (reply->has_value && reply->blob != NULL) {
-        /* A large previous value outlives the guard by a reference. */
-        caller->blob = brd_blob_ref(reply->blob);
-        step_end_guard(caller);
-    } else if (!reply->has_value) {
-        step_end_guard(caller);
-    }
-    brd_entry_discard(&entry);
-    brd_blob_unref(blob);
-    return BRD_OK;
+    if (status == BRD_OK && !refused)
+        put_reserved(caller, ns, request, reserved, reply);
+    return status;
 }
 
 /* A decimal 64-bit integer exactly as we would print it, as Redis demands. */

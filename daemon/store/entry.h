@@ -55,6 +55,9 @@ struct brd_entry {
 #define ENTRY_MARK_SHIFT 28
 #define ENTRY_MARK_MASK  15u
 
+/* What is 0 in a string without deadline, blob or older versions. */
+#define ENTRY_TYPE_AND_FLAGS ((1u << ENTRY_MARK_SHIFT) - (1u << ENTRY_TYPE_SHIFT))
+
 #define ENTRY_FIXED_BYTES    12
 #define ENTRY_LINKS_BYTES    16
 #define ENTRY_BLOB_BYTES     8
@@ -270,6 +273,42 @@ static inline size_t
 entry_bytes(const struct brd_entry *entry)
 {
     return malloc_usable_size((void *)(uintptr_t)entry);
+}
+
+/* Can the value be overwritten by one of value_size bytes, in the same memory?
+ * Only that of a plain string without deadline, and only where a new entry would
+ * take as much: a class of the allocator never begins between multiples of 16. */
+static inline bool
+entry_has_room(const struct brd_entry *entry, size_t value_size)
+{
+    uint32_t meta = entry_meta(entry);
+    size_t now = meta & ENTRY_VALUE_MASK;
+    struct brd_bytes key;
+    size_t bytes;
+
+    if ((meta & ENTRY_TYPE_AND_FLAGS) != 0)
+        return false;
+    if (BRD_LIKELY(now == value_size))
+        return true;
+    key = entry_key_of(entry, meta);
+    bytes = (size_t)(key.data + key.size - (const uint8_t *)entry);
+    return value_size < BRD_STORE_BLOB_MIN &&
+           (bytes + now + 15) / 16 == (bytes + value_size + 15) / 16 &&
+           bytes + value_size <= entry_bytes(entry);
+}
+
+/* Of an entry that has room. Keeps its mark. */
+static inline void
+entry_overwrite(struct brd_entry *entry, struct brd_bytes value, uint64_t version)
+{
+    uint32_t meta = entry_meta(entry);
+    struct brd_bytes key = entry_key_of(entry, meta);
+
+    entry->version = version;
+    atomic_store_explicit(&entry->meta, (meta & ~ENTRY_VALUE_MASK) | (uint32_t)value.size,
+                          memory_order_relaxed);
+    if (value.size > 0)
+        memcpy((uint8_t *)(uintptr_t)key.data + key.size, value.data, value.size);
 }
 
 static inline uint32_t

@@ -174,6 +174,18 @@ shard_put(struct shard *shard, struct shard_env *env, uint64_t hash, struct brd_
     return old;
 }
 
+void
+shard_overwrite(struct shard *shard, struct brd_entry *entry, struct brd_bytes value,
+                uint64_t version)
+{
+    uint64_t before = entry_value_size(entry);
+
+    raise_to(&shard->newest_change, version);
+    entry_overwrite(entry, value, version);
+    if (value.size != before)
+        brd_counter_add(&shard->data_bytes, (uint64_t)value.size - before);
+}
+
 /* Take the entry at the spot out of table and counters. */
 static void
 take_out(struct shard *shard, struct shard_env *env, uint64_t hash, struct table_spot spot,

@@ -65,6 +65,12 @@ shard_release(struct shard *shard, struct shard_env *env)
 struct brd_entry *
 shard_put(struct shard *shard, struct shard_env *env, uint64_t hash, struct brd_entry *entry,
           uint64_t version, uint64_t deadline_ms, uint64_t now_ms, bool *out_was_live);
+
+/* Give an entry of the shard that has room (entry_has_room) another value. For
+ * writing. */
+void shard_overwrite(struct shard *shard, struct brd_entry *entry, struct brd_bytes value,
+                     uint64_t version);
+
 struct brd_entry *
 shard_remove(struct shard *shard, struct shard_env *env, uint64_t hash, struct brd_bytes key,
              uint64_t version, uint64_t now_ms, bool *out_was_live);

@@ -391,6 +391,33 @@ brd_guard_put(struct brd_guard *guard, uint64_t hash, struct brd_entry *entry, u
     return was_live;
 }
 
+struct brd_entry *
+brd_guard_find_room(struct brd_guard *guard, uint64_t hash, struct brd_bytes key, size_t value_size)
+{
+    struct brd_entry *entry;
+    struct table_spot spot;
+
+    BRD_CHECK(guard->mode == BRD_GUARD_WRITE);
+    BRD_DCHECK(guard_holds(guard, stripe_of(guard->keyspace, hash)));
+    entry = table_find(&shard_of(guard->keyspace, hash)->table, hash, key, &spot);
+    return entry != NULL && entry_has_room(entry, value_size) ? entry : NULL;
+}
+
+void
+brd_guard_overwrite(struct brd_guard *guard, uint64_t hash, struct brd_entry *entry,
+                    struct brd_bytes value, uint64_t version)
+{
+    struct brd_keyspace *keyspace = guard->keyspace;
+
+    BRD_CHECK(guard->mode == BRD_GUARD_WRITE);
+    BRD_DCHECK(guard_holds(guard, stripe_of(keyspace, hash)));
+    BRD_DCHECK(brd_hash(&keyspace->store->env.secret, entry_key(entry)) == hash);
+    BRD_DCHECK(entry_has_room(entry, value.size));
+    shard_overwrite(shard_of(keyspace, hash), entry, value, version);
+    if (atomic_load_explicit(&keyspace->evict.kind, memory_order_relaxed) != EVICT_KIND_NONE)
+        evict_put_slowly(keyspace, hash, entry, entry);
+}
+
 bool
 brd_guard_remove(struct brd_guard *guard, uint64_t hash, struct brd_bytes key, uint64_t version,
                  uint64_t now_ms)

@@ -136,6 +136,18 @@ brd_guard_reserve(struct brd_guard *guard, uint64_t hash, bool has_deadline);
 bool brd_guard_put(struct brd_guard *guard, uint64_t hash, struct brd_entry *entry,
                    uint64_t version, uint64_t deadline_ms, uint64_t now_ms);
 
+/* The entry of a key, if its value can be overwritten in place by one of
+ * value_size bytes: it has no deadline and no blob, and a new one would take as
+ * much memory. Else NULL. Write guard; good until the guard changes something. */
+struct brd_entry *brd_guard_find_room(struct brd_guard *guard, uint64_t hash, struct brd_bytes key,
+                                      size_t value_size);
+
+/* Overwrite the value of an entry that brd_guard_find_room gave, which is as good
+ * as putting a new one, for a third of the work: readers hold the stripe as long
+ * as they look at an entry, so under the write guard nobody does. Cannot fail. */
+void brd_guard_overwrite(struct brd_guard *guard, uint64_t hash, struct brd_entry *entry,
+                         struct brd_bytes value, uint64_t version);
+
 /* Remove the key's entry, live or expired. version: of the removal; where there
  * was an entry the shard remembers the newest. Write guard. True where a live
  * one was removed. */

@@ -141,6 +141,59 @@ START_TEST(a_blob_is_shared_and_given_up_with_its_entry)
 }
 END_TEST
 
+/* Whatever the allocator gives: the address sanitizer's not one byte more than
+ * was asked for. */
+START_TEST(a_value_is_overwritten_only_where_a_new_one_would_take_as_much)
+{
+    struct brd_bytes key = brd_bytes("key:000000000001", 16);
+    uint8_t bytes[400];
+    size_t before;
+    size_t after;
+
+    memset(bytes, 'v', sizeof(bytes));
+    for (before = 0; before < 300; before++) {
+        struct brd_entry *entry = brd_entry_create(key, brd_bytes(bytes, before), NULL, false);
+        size_t room = entry_bytes(entry);
+
+        entry_set_mark(entry, 9);
+        ck_assert(entry_has_room(entry, before));
+        for (after = 0; after < sizeof(bytes); after++) {
+            struct brd_entry *other;
+            struct brd_view view;
+
+            if (!entry_has_room(entry, after))
+                continue;
+            other = brd_entry_create(key, brd_bytes(bytes, after), NULL, false);
+            ck_assert_uint_le(entry_bytes(other), room + 16);
+            brd_entry_discard(&other);
+            entry_overwrite(entry, brd_bytes(bytes + sizeof(bytes) - after, after), after + 1);
+            entry_view(entry, &view);
+            ck_assert(brd_bytes_equal(view.value, brd_bytes(bytes, after)));
+            ck_assert_uint_eq(view.version, after + 1);
+            ck_assert(entry_has_key(entry, key));
+            ck_assert_uint_eq(entry_mark(entry), 9);
+            ck_assert_uint_eq(entry_bytes(entry), room);
+        }
+        brd_entry_discard(&entry);
+    }
+}
+END_TEST
+
+START_TEST(a_value_beside_a_deadline_or_in_a_blob_is_not_overwritten)
+{
+    struct brd_blob *blob = brd_blob_create(BRD_STORE_BLOB_MIN);
+    struct brd_bytes key = brd_bytes("k", 1);
+    struct brd_entry *entry = brd_entry_create(key, brd_bytes("value", 5), NULL, true);
+
+    ck_assert(!entry_has_room(entry, 5));
+    brd_entry_discard(&entry);
+    entry = brd_entry_create(key, brd_bytes(NULL, 0), blob, false);
+    ck_assert(!entry_has_room(entry, 0));
+    ck_assert(!entry_has_room(entry, BRD_STORE_BLOB_MIN));
+    brd_entry_discard(&entry);
+}
+END_TEST
+
 START_TEST(places_of_a_bucket_do_not_touch_each_other)
 {
     struct random random = random_start("bucket");
@@ -189,5 +242,8 @@ END_TEST
 
 RUN_TESTS("entry", every_length_of_key_and_value_is_kept,
           a_difference_in_any_byte_of_the_key_counts, every_deadline_is_kept_to_the_millisecond,
-          a_blob_is_shared_and_given_up_with_its_entry, places_of_a_bucket_do_not_touch_each_other,
+          a_blob_is_shared_and_given_up_with_its_entry,
+          a_value_is_overwritten_only_where_a_new_one_would_take_as_much,
+          a_value_beside_a_deadline_or_in_a_blob_is_not_overwritten,
+          places_of_a_bucket_do_not_touch_each_other,
           a_bucket_counts_what_it_holds_and_links_another)
