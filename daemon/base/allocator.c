@@ -106,3 +106,19 @@ brd_allocator_get_stats(struct brd_allocator_stats *out_stats)
     out_stats->mapped = out_stats->active;
     return true;
 }
+
+void
+brd_allocator_purge(void)
+{
+    if (jemalloc_allocates())
+        (void)mallctl("arena." ARENAS_ALL ".purge", NULL, NULL, NULL, 0);
+    else if (!SANITIZED)
+        malloc_trim(0);
+}
+
+void
+brd_allocator_flush_thread(void)
+{
+    if (mallctl != NULL)
+        (void)mallctl("thread.tcache.flush", NULL, NULL, NULL, 0);
+}

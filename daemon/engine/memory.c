@@ -25,8 +25,14 @@
  * for more than half of the limit: they do not shrink, and a limit that was
  * lowered by far must not end with nothing.
  *
- * Not counted: free pages that the allocator will give back (within about a
- * second; main.c), what the program itself takes, and the buffers of clients and
+ * The background thread, which frees what was cleared and what expires, also gives
+ * up its own cache of freed memory each time: scattered over as many runs of pages
+ * as it has pieces, it kept 20 MB after 400,000 keys of mixed sizes were cleared.
+ *
+ * Not counted: free pages that the allocator will give back, within about a second
+ * (main.c). Where values of one size replace those of another, that is much in a
+ * second: so when these pages come to more than a sixteenth of the limit, at least
+ * 16 MiB, and stand above it, they are given back at once, here. Nor what the program itself takes, and the buffers of clients and
  * the queue of the log, which have limits of their own and must never evict
  * data. */
 #include "engine/memory.h"
@@ -34,12 +40,13 @@
 #include "base/allocator.h"
 #include "engine/core.h"
 
-#define INTERVAL_NS    (100 * BRD_NS_PER_MS)
-#define STEP_BYTES_MIN (UINT64_C(1) << 20)
-#define STEP_PART      64
-#define ALLOWANCE_PART 16
-#define FREE_HOLES     (UINT64_C(8) << 20)
-#define FREE_BOOKS     (UINT64_C(4) << 20)
+#define INTERVAL_NS     (100 * BRD_NS_PER_MS)
+#define STEP_BYTES_MIN  (UINT64_C(1) << 20)
+#define STEP_PART       64
+#define ALLOWANCE_PART  16
+#define DIRTY_BYTES_MIN (UINT64_C(16) << 20)
+#define FREE_HOLES      (UINT64_C(8) << 20)
+#define FREE_BOOKS      (UINT64_C(4) << 20)
 
 void
 memory_init(struct brd_engine *engine)
@@ -70,28 +77,42 @@ memory_count(uint64_t limit, uint64_t overhead, uint64_t unused, uint64_t counte
     return now / step * step;
 }
 
+bool
+memory_is_dirty(uint64_t limit, uint64_t active, uint64_t dirty)
+{
+    uint64_t most = limit / ALLOWANCE_PART;
+
+    if (most < DIRTY_BYTES_MIN)
+        most = DIRTY_BYTES_MIN;
+    return limit > 0 && dirty > most && active + dirty > limit;
+}
+
 void
 memory_measure(struct brd_engine *engine)
 {
     struct memory_meter *meter = &engine->memory;
     uint64_t now_ns = brd_clock_mono_ns(engine->clock);
     uint64_t overhead = brd_store_idle_bytes(engine->store);
+    uint64_t limit = atomic_load_explicit(&engine->max_memory_bytes, memory_order_relaxed);
     struct brd_allocator_stats stats;
     uint64_t unused = 0;
+    uint64_t taken;
     uint64_t given;
 
     if (now_ns < meter->next_ns)
         return;
     meter->next_ns = now_ns + INTERVAL_NS;
+    brd_allocator_flush_thread();
     if (brd_allocator_get_stats(&stats)) {
         if (stats.metadata > meter->empty_metadata)
             overhead += stats.metadata - meter->empty_metadata;
         given = stats.allocated > stats.cached ? stats.allocated - stats.cached : 0;
         unused = stats.active > given ? stats.active - given : 0;
+        taken = stats.active + stats.metadata;
+        if (stats.resident > taken && memory_is_dirty(limit, taken, stats.resident - taken))
+            brd_allocator_purge();
     }
     atomic_store_explicit(&meter->counted,
-                          memory_count(atomic_load_explicit(&engine->max_memory_bytes,
-                                                            memory_order_relaxed),
-                                       overhead, unused, memory_overhead(meter)),
+                          memory_count(limit, overhead, unused, memory_overhead(meter)),
                           memory_order_relaxed);
 }

@@ -4,6 +4,7 @@
 #define BRD_ENGINE_MEMORY_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct brd_engine;
@@ -28,6 +29,10 @@ memory_overhead(const struct memory_meter *meter)
 {
     return atomic_load_explicit(&meter->counted, memory_order_relaxed);
 }
+
+/* Are there too many free pages to wait for the allocator to give them back? Pure.
+ * active and dirty: pages with something in them, and without. */
+bool memory_is_dirty(uint64_t limit, uint64_t active, uint64_t dirty);
 
 /* What is to be counted: pure, for its test.
  *

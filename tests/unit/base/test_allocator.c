@@ -45,5 +45,23 @@ START_TEST(its_numbers_follow_what_is_allocated)
 }
 END_TEST
 
+START_TEST(purging_gives_free_pages_back)
+{
+    const size_t size = (size_t)64 << 20;
+    struct brd_allocator_stats dirty;
+    struct brd_allocator_stats clean;
+    char *block = malloc(size);
+
+    ck_assert_ptr_nonnull(block);
+    memset(block, 'x', size);
+    free(block);
+    (void)brd_allocator_get_stats(&dirty);
+    brd_allocator_purge();
+    (void)brd_allocator_get_stats(&clean);
+    ck_assert_uint_le(clean.resident, dirty.resident);
+    ck_assert_uint_lt(clean.resident, size / 2);
+}
+END_TEST
+
 RUN_TESTS("allocator", { the_allocator_is_the_one_that_was_linked, 0 },
-          { its_numbers_follow_what_is_allocated, 0 })
+          { its_numbers_follow_what_is_allocated, 0 }, { purging_gives_free_pages_back, 0 })

@@ -69,6 +69,17 @@ START_TEST(holes_can_always_be_filled)
 }
 END_TEST
 
+START_TEST(free_pages_go_at_once_when_they_are_many_and_above_the_limit)
+{
+    ck_assert(!memory_is_dirty(GIB, GIB, 64 * MIB));
+    ck_assert(memory_is_dirty(GIB, GIB, 65 * MIB));
+    ck_assert(!memory_is_dirty(GIB, GIB / 2, 65 * MIB));
+    ck_assert(!memory_is_dirty(64 * MIB, 64 * MIB, 16 * MIB));
+    ck_assert(memory_is_dirty(64 * MIB, 64 * MIB, 17 * MIB));
+    ck_assert(!memory_is_dirty(0, GIB, GIB));
+}
+END_TEST
+
 int
 main(void)
 {
@@ -82,6 +93,7 @@ main(void)
     tcase_add_test(tcase, what_is_counted_does_not_tremble);
     tcase_add_test(tcase, the_allocators_books_leave_half_of_the_limit);
     tcase_add_test(tcase, holes_can_always_be_filled);
+    tcase_add_test(tcase, free_pages_go_at_once_when_they_are_many_and_above_the_limit);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
