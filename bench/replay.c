@@ -16,10 +16,12 @@
  *                                                         under way
  *
  * Both queues use one pool of REPLAY_QUEUE_MAX entries per connection. Reading
- * stops where the next request's connection has none left: so memory is bounded,
- * and connections stay within some hundred requests of each other, which keeps
- * the order of the trace for a cache that evicts. The SET after a miss needs no
- * entry: it goes where its GET was, and comes first.
+ * stops where the next request's connection has none left, or as many requests
+ * that were read and not done as its pipeline is deep: so memory is bounded, and
+ * a request whose key is busy is overtaken by no more than that. The order of the
+ * trace is what a small cache is measured by: with 256 read ahead a cache of 137
+ * keys missed 0.63 of a trace of which it misses 0.58 in order. The SET after a
+ * miss needs no entry: it goes where its GET was, and comes first.
  *
  * A connection that is lost takes its keys with it: their requests are skipped. */
 #include "replay.h"
@@ -209,7 +211,7 @@ read_trace(struct replay *replay, struct driver *driver, uint64_t now_ns)
         if (due_ns > now_ns)
             return due_ns;
         struct lane *lane = &replay->lanes[conn];
-        if (lane->free.first == NONE)
+        if (lane->free.first == NONE || lane->open >= replay->plan->depth)
             return 0;
         uint32_t at = list_pop(lane, &lane->free);
         lane->pool[at].request = replay->cursor;
