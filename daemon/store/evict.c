@@ -63,6 +63,8 @@
 /* Ghosts that a writer may make room for; what is larger is the maintainer's. */
 #define GHOSTS_INLINE_BYTES (256 << 10)
 
+#define SHARD_ROLLS     64 /* before shards with entries are searched for in order */
+#define PLACE_ROLLS     64 /* the same for places of a table; two in three are empty */
 #define SAMPLE          10 /* entries looked at for a victim of lru */
 #define SAMPLE_BUCKETS  64 /* at most */
 #define SAMPLE_SHARDS   16 /* for one of volatile-ttl */
@@ -464,26 +466,39 @@ roll(struct evict *evict)
     return x ^ x >> 31;
 }
 
-/* The next shard with entries, from one chosen at random; false: none has any. */
+/* A shard with entries, or false: none has any. Of two that chance names the one
+ * that holds more: as many come to one shard as to another, so as many must go
+ * from the fuller one, or its keys would stay for ever. */
 static bool
 random_shard(struct brd_keyspace *keyspace, uint32_t *out_shard)
 {
-    uint32_t first = (uint32_t)roll(&keyspace->evict);
+    uint64_t most = 0;
+    unsigned found = 0;
+    uint32_t first;
     uint32_t i;
 
-    for (i = 0; i <= keyspace->shard_mask; i++) {
-        uint32_t shard = (first + i) & keyspace->shard_mask;
+    for (i = 0; i < SHARD_ROLLS && found < 2; i++) {
+        uint32_t shard = (uint32_t)roll(&keyspace->evict) & keyspace->shard_mask;
+        uint64_t entries = brd_counter_get(&keyspace->shards[shard].entries);
 
-        if (brd_counter_get(&keyspace->shards[shard].entries) > 0) {
+        found += entries > 0;
+        if (entries > most) {
+            most = entries;
             *out_shard = shard;
-            return true;
         }
+    }
+    if (most > 0)
+        return true;
+    first = (uint32_t)roll(&keyspace->evict);
+    for (i = 0; i <= keyspace->shard_mask; i++) {
+        *out_shard = (first + i) & keyspace->shard_mask;
+        if (brd_counter_get(&keyspace->shards[*out_shard].entries) > 0)
+            return true;
     }
     return false;
 }
 
-/* A bucket of the shard that has entries, or NULL; its stripe is held. Each as
- * likely as the next but for those behind empty ones. */
+/* A bucket of the shard that has entries, or NULL; its stripe is held. */
 static struct bucket *
 random_bucket(struct brd_keyspace *keyspace, uint32_t shard)
 {
@@ -499,6 +514,30 @@ random_bucket(struct brd_keyspace *keyspace, uint32_t shard)
             return bucket;
     }
     return NULL;
+}
+
+/* An entry of the shard, each as likely as the next, or NULL; its stripe is held.
+ * A place is chosen, not a bucket, for the reason above. */
+static const struct brd_entry *
+random_entry(struct brd_keyspace *keyspace, uint32_t shard)
+{
+    const struct table *table = &keyspace->shards[shard].table;
+    uint32_t buckets = table_buckets(table);
+    const struct bucket *bucket;
+    unsigned i;
+
+    for (i = 0; i < PLACE_ROLLS && buckets > 0; i++) {
+        uint64_t number = roll(&keyspace->evict);
+        unsigned place = (unsigned)(number >> 40) % (2 * BUCKET_PLACES);
+
+        bucket = table_bucket(table, (uint32_t)number % buckets);
+        for (; bucket != NULL && place >= bucket_count(bucket); bucket = bucket_next(bucket))
+            place -= bucket_count(bucket);
+        if (bucket != NULL)
+            return bucket_entry(bucket, place);
+    }
+    bucket = random_bucket(keyspace, shard);
+    return bucket == NULL ? NULL : bucket_entry(bucket, 0);
 }
 
 static void
@@ -517,24 +556,16 @@ static enum brd_status
 find_random(struct brd_keyspace *keyspace, struct brd_guard *guard, struct brd_victim *out_victim)
 {
     const struct brd_entry *entry;
-    struct bucket *bucket;
-    uint64_t number;
     uint32_t shard;
 
     if (!random_shard(keyspace, &shard))
         return BRD_NOT_FOUND;
     brd_guard_begin(guard, keyspace, BRD_GUARD_WRITE, shard);
-    bucket = random_bucket(keyspace, shard);
-    if (bucket == NULL) {
+    entry = random_entry(keyspace, shard);
+    if (entry == NULL) {
         brd_guard_end(guard);
         return BRD_BUSY;
     }
-    number = roll(&keyspace->evict);
-    while (bucket_next(bucket) != NULL && (number & 1) != 0) {
-        bucket = bucket_next(bucket);
-        number >>= 1;
-    }
-    entry = bucket_entry(bucket, (unsigned)(number >> 32) % bucket_count(bucket));
     show_victim(entry, brd_hash(&keyspace->store->env.secret, entry_key(entry)), out_victim);
     return BRD_OK;
 }

@@ -369,6 +369,31 @@ START_TEST(lru_prefers_what_was_not_used_for_long)
 }
 END_TEST
 
+START_TEST(random_gives_every_key_the_same_time)
+{
+    uint64_t oldest = 0;
+    uint64_t number;
+    unsigned n;
+
+    open_with(BRD_EVICTION_RANDOM);
+    for (n = 0; n < 100; n++)
+        put_number(n, 0);
+    for (; n < 40000; n++) {
+        ck_assert_int_eq(evict_one(&number), BRD_OK);
+        if (n - number > oldest)
+            oldest = n - number;
+        put_number(n, 0);
+    }
+    /* Lives last 100 turns on average: one of 2,000 comes once in 10^8. */
+    ck_assert_uint_lt(oldest, 2500);
+    for (n = 0; n < 100; n++) {
+        ck_assert_int_eq(evict_one(&number), BRD_OK);
+        ck_assert_uint_gt(number + 2500, 40000);
+    }
+    close_store();
+}
+END_TEST
+
 START_TEST(volatile_ttl_takes_only_keys_with_a_deadline_the_nearest_first)
 {
     unsigned late = 0;
@@ -577,7 +602,7 @@ RUN_TESTS("evict", every_policy_evicts_each_key_once_and_leaves_nothing_behind,
           what_was_used_twice_outlives_a_scan, a_key_that_comes_back_soon_goes_to_the_main_queue,
           the_small_queue_grows_where_keys_come_back_just_too_late,
           keys_that_pass_do_not_fill_the_queues, a_clear_empties_the_queues,
-          lru_prefers_what_was_not_used_for_long,
+          lru_prefers_what_was_not_used_for_long, random_gives_every_key_the_same_time,
           volatile_ttl_takes_only_keys_with_a_deadline_the_nearest_first,
           a_victim_that_is_spared_stays_in_its_queue,
           policies_change_in_slices_and_none_forgets_a_key,
