@@ -83,11 +83,13 @@ struct brd_caller {
 };
 
 struct reaper_counters {
-    brd_counter reaped;      /* entries removed because their deadline passed */
-    brd_counter freed;       /* entries freed behind their callers */
-    brd_counter rounds;      /* also the heartbeat */
-    brd_counter lag_ms;      /* how far the last round began behind the earliest deadline */
-    brd_counter clock_steps; /* corrections of the clock by more than a second */
+    brd_counter reaped; /* entries removed because their deadline passed */
+    brd_counter freed;  /* entries freed behind their callers */
+    brd_counter rounds; /* also the heartbeat */
+    brd_counter lag_ms; /* how far the last round began behind the earliest deadline */
+    brd_counter slices;
+    brd_counter slice_max_us; /* the longest since the last reset */
+    brd_counter clock_steps;  /* corrections of the clock by more than a second */
     brd_counter clock_refused;
 };
 
@@ -120,8 +122,11 @@ struct brd_engine {
     unsigned source_count; /* fixed once started */
 
     struct reaper_counters reaper;
-    uint64_t reaped_zero; /* lock */
-    uint64_t freed_zero;  /* lock */
+    uint32_t reaper_shard;         /* the reaper's: where the next round begins */
+    uint64_t reaper_busy_since_ns; /* the reaper's: end of the last round that did all */
+    uint64_t slices_zero;          /* lock */
+    uint64_t reaped_zero;          /* lock */
+    uint64_t freed_zero;           /* lock */
     _Atomic uint64_t ghost_hits_zero;
     pthread_t reaper_thread;
     bool reaper_running;

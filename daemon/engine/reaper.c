@@ -3,10 +3,19 @@
  *
  * A round looks at the earliest deadline of each shard (one atomic load, no
  * lock) and reaps those that are due in slices of SLICE entries, each slice under
- * the shard's stripe for a few microseconds; then frees from the store's
+ * the shard's stripe for some 30 microseconds; then frees from the store's
  * graveyard, also in slices. While a round finds a full load of work the next
  * follows at once, else after reap_interval. The cost follows what expires: an
  * idle round is one load a shard.
+ *
+ * After each slice the thread yields the processor, so that on a machine with as
+ * many workers as cores a worker that wakes need not wait for the end of a time
+ * slice (1.4 ms at the 99th percentile, 0.08 with yielding; a nice value of 10:
+ * 0.4; Linux 6.18, a thread that wakes beside one that runs slices of 30 us).
+ * Yielding to workers that are always busy would leave it about a hundredth of
+ * the processor: so it is over when work has not come to an end for PATIENCE, or
+ * somebody waits for room, and the thread then takes its share. SCHED_IDLE does as well as yielding, but only
+ * the privileged come back from it.
  *
  * Bound: an entry is removed within reap_interval plus the time to remove what
  * was due before it; `expiry_lag_ms` in Stats is the last round's reading.
@@ -16,10 +25,14 @@
 #include "base/diag.h"
 #include "base/thread.h"
 
+#include <sched.h>
+
 #define SLICE      64
 #define FREE_SLICE 256
 /* A round ends after this many, so that the clock is checked in time. */
 #define ROUND_MAX 200000
+/* Yield to others as long as there has been work for no longer than this. */
+#define PATIENCE_NS (5 * BRD_NS_PER_S)
 
 static void
 check_clock(struct brd_engine *engine)
@@ -41,32 +54,64 @@ check_clock(struct brd_engine *engine)
         brd_wal_note_time(engine->wal, engine_now_ns(engine));
 }
 
+/* A slice that began at began_ns is over. */
+static void
+end_slice(struct brd_engine *engine, uint64_t began_ns)
+{
+    uint64_t now_ns = brd_clock_mono_ns(engine->clock);
+    uint64_t us = (now_ns - began_ns) / BRD_NS_PER_US;
+    uint64_t longest = brd_counter_get(&engine->reaper.slice_max_us);
+
+    brd_counter_add(&engine->reaper.slices, 1);
+    /* ResetStats may set it to zero meanwhile. */
+    while (us > longest &&
+           !atomic_compare_exchange_weak_explicit(&engine->reaper.slice_max_us, &longest, us,
+                                                  memory_order_relaxed, memory_order_relaxed))
+        ;
+    if (now_ns - engine->reaper_busy_since_ns < PATIENCE_NS && !room_is_wanted(engine))
+        sched_yield();
+}
+
+/* How long ago the earliest deadline of all was. */
+static uint64_t
+lag_ms(struct brd_keyspace *keyspace, uint64_t now_ms)
+{
+    uint32_t shards = brd_keyspace_shards(keyspace);
+    uint64_t earliest_ms = now_ms;
+    uint32_t shard;
+
+    for (shard = 0; shard < shards; shard++) {
+        uint64_t deadline_ms = brd_shard_next_deadline_ms(keyspace, shard);
+
+        if (deadline_ms < earliest_ms)
+            earliest_ms = deadline_ms;
+    }
+    return now_ms - earliest_ms;
+}
+
+/* Begins where the last round ended: a full load in some shards does not keep the
+ * others waiting. */
 static uint64_t
 reap_keyspace(struct brd_engine *engine, struct brd_keyspace *keyspace)
 {
     uint64_t now_ms = engine_now_ns(engine) / BRD_NS_PER_MS;
     uint32_t shards = brd_keyspace_shards(keyspace);
     uint64_t reaped = 0;
-    uint64_t lag_ms = 0;
-    uint32_t shard;
+    uint32_t i;
 
-    for (shard = 0; shard < shards && reaped < ROUND_MAX; shard++) {
-        uint64_t deadline_ms = brd_shard_next_deadline_ms(keyspace, shard);
+    atomic_store_explicit(&engine->reaper.lag_ms, lag_ms(keyspace, now_ms), memory_order_relaxed);
+    for (i = 0; i < shards && reaped < ROUND_MAX; i++) {
+        uint32_t shard = engine->reaper_shard++ % shards;
 
-        while (deadline_ms <= now_ms) {
-            uint32_t n;
+        while (brd_shard_next_deadline_ms(keyspace, shard) <= now_ms && reaped < ROUND_MAX) {
+            uint64_t began_ns = brd_clock_mono_ns(engine->clock);
+            uint32_t n = brd_shard_reap(keyspace, shard, now_ms, SLICE);
 
-            if (now_ms - deadline_ms > lag_ms)
-                lag_ms = now_ms - deadline_ms;
-            n = brd_shard_reap(keyspace, shard, now_ms, SLICE);
+            end_slice(engine, began_ns);
+            brd_counter_add(&engine->reaper.reaped, n);
             reaped += n;
-            if (n < SLICE || reaped >= ROUND_MAX)
-                break;
-            deadline_ms = brd_shard_next_deadline_ms(keyspace, shard);
         }
     }
-    atomic_store_explicit(&engine->reaper.lag_ms, lag_ms, memory_order_relaxed);
-    brd_counter_add(&engine->reaper.reaped, reaped);
     return reaped;
 }
 
@@ -84,11 +129,17 @@ reaper_tick(struct brd_engine *engine)
     reaped = reap_keyspace(engine, engine->default_ns.keyspace);
     tended = room_tend(engine, ROUND_MAX, &wanted);
     do {
+        uint64_t began_ns = brd_clock_mono_ns(engine->clock);
+
         n = brd_store_free_some(engine->store, FREE_SLICE);
         freed += n;
+        if (n > 0)
+            end_slice(engine, began_ns);
     } while (n > 0 && freed < ROUND_MAX);
     brd_counter_add(&engine->reaper.freed, freed);
     brd_counter_add(&engine->reaper.rounds, 1);
+    if (reaped < ROUND_MAX && tended < ROUND_MAX && freed < ROUND_MAX)
+        engine->reaper_busy_since_ns = brd_clock_mono_ns(engine->clock);
     if (wanted && engine->options.on_progress != NULL)
         engine->options.on_progress(engine->options.arg);
     return reaped + tended + freed;

@@ -32,6 +32,8 @@ stats_reset(struct brd_engine *engine)
     sum_counters(engine, &engine->zero);
     engine->reaped_zero = brd_counter_get(&engine->reaper.reaped);
     engine->freed_zero = brd_counter_get(&engine->reaper.freed);
+    engine->slices_zero = brd_counter_get(&engine->reaper.slices);
+    atomic_store_explicit(&engine->reaper.slice_max_us, 0, memory_order_relaxed);
     engine->ghost_hits_zero = info.ghost_hits;
     brd_mutex_unlock(&engine->lock);
     if (engine->wal != NULL)
@@ -94,12 +96,14 @@ collect_counters(struct brd_engine *engine, struct collector *to)
     struct counter_sums zero;
     uint64_t reaped;
     uint64_t freed;
+    uint64_t slices;
 
     brd_mutex_lock(&engine->lock);
     sum_counters(engine, &sums);
     zero = engine->zero;
     reaped = brd_counter_get(&engine->reaper.reaped) - engine->reaped_zero;
     freed = brd_counter_get(&engine->reaper.freed) - engine->freed_zero;
+    slices = brd_counter_get(&engine->reaper.slices) - engine->slices_zero;
     brd_mutex_unlock(&engine->lock);
 #define EMIT_SUM(name, unit, help) emit_number(to, #name, unit, sums.name - zero.name, true);
     CALLER_COUNTERS(EMIT_SUM)
@@ -111,6 +115,7 @@ collect_counters(struct brd_engine *engine, struct collector *to)
                     (sums.deadlines_past - zero.deadlines_past),
                 true);
     emit_number(to, "freed_behind", "1", freed, true);
+    emit_number(to, "reaper_slices", "1", slices, true);
 }
 
 static void
@@ -160,6 +165,7 @@ collect_gauges(struct brd_engine *engine, struct collector *to)
     collect_eviction(engine, to);
     emit_text(to, "durability", durability_name(engine->default_ns.durability));
     emit_number(to, "expiry_lag", "ms", brd_counter_get(&engine->reaper.lag_ms), false);
+    emit_number(to, "reaper_slice_max", "us", brd_counter_get(&engine->reaper.slice_max_us), false);
     emit_number(to, "clock_steps", "1", brd_counter_get(&engine->reaper.clock_steps), false);
     emit_number(to, "clock_steps_refused", "1", brd_counter_get(&engine->reaper.clock_refused),
                 false);
