@@ -29,6 +29,10 @@
 #define NAMESPACE_WORD  "namespace "
 #define VALUE_SHOWN_MAX 100 /* of a wrong value, in a message */
 
+#define BALANCE_INTERVAL_NS   (250 * BRD_NS_PER_MS)
+#define BALANCE_BUSY_PERMILLE 700
+#define BALANCE_GAP_PERMILLE  400
+
 static const struct config_option options[] = {
 #define CONFIG_ROW(ID, section, key, type, initial, word, number, least, most, reload, choices, \
                    help)                                                                        \
@@ -971,6 +975,10 @@ config_server_options(struct config *config, struct brd_server_options *out_opti
         .workers = config->number[CONFIG_WORKERS] == CONFIG_AUTO
                        ? host_cpus()
                        : (uint32_t)config->number[CONFIG_WORKERS],
+        .balance = { .interval_ns =
+                         config->number[CONFIG_BALANCE_CONNECTIONS] != 0 ? BALANCE_INTERVAL_NS : 0,
+                     .busy_permille = BALANCE_BUSY_PERMILLE,
+                     .gap_permille = BALANCE_GAP_PERMILLE },
         .keepalive_idle_s = (uint32_t)(config->number[CONFIG_KEEPALIVE_IDLE] / BRD_NS_PER_S),
         .keepalive_interval_s =
             (uint32_t)(config->number[CONFIG_KEEPALIVE_INTERVAL] / BRD_NS_PER_S),

@@ -48,6 +48,8 @@ enum config_type {
       "permissions of unix sockets") \
     X(WORKERS, "server", "workers", NUMBER, "auto", "auto", CONFIG_AUTO, 1, 1024, 0, NULL, \
       "threads that serve connections; auto: one for each CPU") \
+    X(BALANCE_CONNECTIONS, "server", "balance-connections", BOOL, "yes", NULL, 0, 0, 1, 0, NULL, \
+      "give connections of a busy worker to an idle one") \
     X(BACKLOG, "server", "backlog", NUMBER, "4096", NULL, 0, 1, 65535, 0, NULL, \
       "connections that may wait to be accepted") \
     X(SHUTDOWN_TIMEOUT, "server", "shutdown-timeout", TIME, "3s", NULL, 0, 0, CONFIG_NO_MAX, 1, NULL, \

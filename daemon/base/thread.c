@@ -3,10 +3,13 @@
 #include "base/check.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct start {
     void *(*run)(void *arg);
@@ -70,4 +73,27 @@ brd_thread_join(pthread_t thread)
     int failed = pthread_join(thread, NULL);
 
     BRD_CHECK(failed == 0);
+}
+
+int
+brd_thread_busy_open(void)
+{
+    return open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+}
+
+/* "RUNNING WAITING SLICES", from the kernel's books. */
+uint64_t
+brd_thread_busy_ns(int fd)
+{
+    unsigned long long running_ns;
+    unsigned long long waiting_ns;
+    char text[100];
+    ssize_t n = fd >= 0 ? pread(fd, text, sizeof(text) - 1, 0) : -1;
+
+    if (n <= 0)
+        return UINT64_MAX;
+    text[n] = '\0';
+    if (sscanf(text, "%llu %llu", &running_ns, &waiting_ns) != 2)
+        return UINT64_MAX;
+    return running_ns + waiting_ns;
 }

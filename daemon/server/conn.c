@@ -108,25 +108,34 @@ leave_waiting(struct conn *conn)
     conn->in_waiting = false;
 }
 
+/* Its session and its place on all lists are gone, and it waits to be freed. */
+static void
+bury(struct conn *conn)
+{
+    struct worker *worker = conn->worker;
+
+    conn->dead = true;
+    leave_ready(conn);
+    leave_waiting(conn);
+    drop_input(conn);
+    brd_session_destroy(&conn->session);
+    conn->fd = -1;
+    TAILQ_REMOVE(&worker->all, conn, all_link);
+    TAILQ_INSERT_TAIL(&worker->dead, conn, all_link);
+    worker->conn_count--;
+    atomic_fetch_sub_explicit(&worker->load, 1, memory_order_relaxed);
+}
+
 void
 conn_close(struct conn *conn, enum close_reason reason)
 {
     struct worker *worker = conn->worker;
 
     BRD_CHECK(!conn->dead);
-    conn->dead = true;
     brd_counter_add(&worker->counters.closed[reason], 1);
-    leave_ready(conn);
-    leave_waiting(conn);
-    drop_input(conn);
-    brd_session_destroy(&conn->session);
     close(conn->fd);
-    conn->fd = -1;
-    TAILQ_REMOVE(&worker->all, conn, all_link);
-    TAILQ_INSERT_TAIL(&worker->dead, conn, all_link);
-    worker->conn_count--;
+    bury(conn);
     peers_remove(worker->server->peers, &conn->peer);
-    atomic_fetch_sub_explicit(&worker->load, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&worker->server->connections, 1, memory_order_relaxed);
 }
 
@@ -670,6 +679,30 @@ conn_on_events(struct conn *conn, uint32_t events)
     if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0)
         ask_for_writable(conn, false);
     run(conn, false);
+}
+
+void
+conn_hand_over(struct conn *conn, struct worker *to)
+{
+    struct worker *worker = conn->worker;
+    struct arrival arrival = { .fd = conn->fd, .peer = conn->peer };
+    struct epoll_event event = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = conn };
+
+    if (conn->lingering || conn->last_read || conn->hung_up || conn->blocked || conn->in != NULL ||
+        brd_session_state(conn->session) != BRD_SESSION_OPEN ||
+        brd_session_unsent(conn->session) > 0)
+        return;
+    /* First it leaves our epoll, then the other may have it. */
+    BRD_CHECK(epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, conn->fd, NULL) == 0);
+    atomic_fetch_add_explicit(&to->load, 1, memory_order_relaxed);
+    if (mailbox_post_arrival(&to->mailbox, &arrival)) {
+        brd_counter_add(&worker->counters.connections_moved, 1);
+        bury(conn);
+        return;
+    }
+    atomic_fetch_sub_explicit(&to->load, 1, memory_order_relaxed);
+    if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, conn->fd, &event) != 0)
+        conn_close(conn, CLOSE_NO_MEMORY);
 }
 
 void

@@ -69,6 +69,10 @@ void conn_run_window(struct worker *worker);
 /* Read once more, finish what has been received, then close. */
 void conn_drain(struct conn *conn);
 
+/* Give it to another worker, if it is between two requests: nothing has been
+ * received or is to be sent, and it goes on. It is put on `dead` here. */
+void conn_hand_over(struct conn *conn, struct worker *to);
+
 /* Close where a time-out has passed. */
 void conn_check_time(struct conn *conn);
 

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/lock.h"
 #include "base/thread.h"
+#include "server/balance.h"
 #include "server/counters.h"
 #include "server/door.h"
 #include "server/mailbox.h"
@@ -62,12 +63,14 @@ struct worker {
     struct conn_list waiting; /* need the log's progress */
     struct conn_list dead;    /* closed in this round, freed at its end */
     uint32_t conn_count;
+    struct balance balance;
     uint64_t progress_seen; /* server->progress before this round's requests ran */
 
     /* Set by the worker before it sleeps with connections in `waiting`, read by
      * the log's threads after they moved server->progress; both sequentially
      * consistent, so that one of the two sees the other. */
     _Atomic bool waits_asleep;
+    _Atomic int busy_fd;       /* owned: brd_thread_busy_ns of its thread; release, acquire */
     _Atomic uint32_t load;     /* connections given to it; relaxed; also the acceptor's */
     _Atomic uint64_t answered; /* newest ping seen; relaxed */
     brd_counter held_bytes;    /* input kept for connections */

@@ -32,7 +32,8 @@ enum close_reason {
     X(socket_reads, "1", "calls that received")                     \
     X(socket_writes, "1", "calls that sent")                        \
     X(worker_wakeups, "1", "times a worker was woken by something") \
-    X(log_wakeups, "1", "times a worker was woken by the log")
+    X(log_wakeups, "1", "times a worker was woken by the log")      \
+    X(connections_moved, "1", "connections given to a worker that had less to do")
 
 struct worker_counters {
 #define WORKER_COUNTER_FIELD(name, unit, help) brd_counter name;

@@ -43,10 +43,11 @@ signal_owner(struct mailbox *mailbox) BRD_REQUIRES(&mailbox->lock)
 bool
 mailbox_post_arrival(struct mailbox *mailbox, const struct arrival *arrival)
 {
-    bool done = true;
+    bool done;
 
     brd_mutex_lock(&mailbox->lock);
-    if (mailbox->count == mailbox->room) {
+    done = !mailbox->stopped;
+    if (done && mailbox->count == mailbox->room) {
         size_t room = mailbox->room == 0 ? 16 : mailbox->room * 2;
         struct arrival *larger = realloc(mailbox->arrivals, room * sizeof(*larger));
 
@@ -88,6 +89,7 @@ mailbox_take(struct mailbox *mailbox, struct mail *out_mail)
     mailbox->arrivals = NULL;
     mailbox->count = 0;
     mailbox->room = 0;
+    mailbox->stopped |= (mailbox->notes & NOTE_STOP) != 0;
     mailbox->notes = 0;
     mailbox->signalled = false;
     brd_mutex_unlock(&mailbox->lock);

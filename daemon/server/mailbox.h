@@ -2,7 +2,8 @@
  *
  * An eventfd for epoll and a queue behind a lock. Notes are bits, so that many
  * of one kind before the worker looks are one; the eventfd is written once per
- * look. Threads: post from any; take from the owner. */
+ * look. Once NOTE_STOP has been taken, nobody reads it any more and arrivals are
+ * refused. Threads: post from any; take from the owner. */
 #ifndef BRD_SERVER_MAILBOX_H
 #define BRD_SERVER_MAILBOX_H
 
@@ -33,6 +34,7 @@ struct mailbox {
     size_t room;
     unsigned notes;
     bool signalled; /* the eventfd has been written since the last take */
+    bool stopped;   /* NOTE_STOP has been taken */
 };
 
 /* What was in the mailbox; arrivals, and only they, are freed by
@@ -49,7 +51,7 @@ BRD_MUST_CHECK enum brd_status mailbox_init(struct mailbox *mailbox);
 /* Closes what was never taken. */
 void mailbox_fini(struct mailbox *mailbox);
 
-/* False, and fd stays the caller's, where memory is out. */
+/* False, and fd stays the caller's, where memory is out or the owner stops. */
 bool mailbox_post_arrival(struct mailbox *mailbox, const struct arrival *arrival);
 
 void mailbox_post_note(struct mailbox *mailbox, enum mailbox_note note);

@@ -55,7 +55,9 @@ init_worker(struct brd_server *server, uint32_t index)
         epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, worker->mailbox.event_fd, &event) != 0)
         return BRD_IO_ERROR;
     worker->buffer = malloc(WORKER_BUFFER);
-    return worker->buffer != NULL ? BRD_OK : BRD_OUT_OF_MEMORY;
+    if (worker->buffer == NULL)
+        return BRD_OUT_OF_MEMORY;
+    return balance_init(&worker->balance, server->options.workers);
 }
 
 static enum brd_status
@@ -72,6 +74,7 @@ init_workers(struct brd_server *server)
     for (i = 0; i < server->options.workers; i++) {
         server->workers[i].epoll_fd = -1;
         server->workers[i].mailbox.event_fd = -1;
+        atomic_init(&server->workers[i].busy_fd, -1);
     }
     for (i = 0; i < server->options.workers && status == BRD_OK; i++)
         status = init_worker(server, i);
@@ -136,6 +139,9 @@ brd_server_destroy(struct brd_server **out_server)
         mailbox_fini(&worker->mailbox);
         brd_session_env_destroy(&worker->env);
         free(worker->buffer);
+        balance_fini(&worker->balance);
+        if (atomic_load_explicit(&worker->busy_fd, memory_order_relaxed) >= 0)
+            close(atomic_load_explicit(&worker->busy_fd, memory_order_relaxed));
         if (worker->epoll_fd >= 0)
             close(worker->epoll_fd);
     }

@@ -29,6 +29,13 @@ struct brd_server_limits {
     struct brd_session_limits session;
 };
 
+/* When connections go from a busy worker to an idle one. */
+struct brd_server_balance {
+    uint64_t interval_ns;   /* between two looks; 0: never */
+    uint32_t busy_permille; /* of its time, from which a worker is busy */
+    uint32_t gap_permille;  /* by so much must another be idler */
+};
+
 struct brd_server_options {
     const char *const *listen; /* addresses, see brd_server_check_address; borrowed for create */
     size_t listen_count;
@@ -37,7 +44,8 @@ struct brd_server_options {
     bool allow_insecure;    /* may listen beyond loopback */
     mode_t socket_mode;     /* of unix sockets */
     int backlog;
-    uint32_t workers;          /* at least 1 */
+    uint32_t workers; /* at least 1 */
+    struct brd_server_balance balance;
     uint32_t keepalive_idle_s; /* TCP: 0 leaves the system's default, likewise below */
     uint32_t keepalive_interval_s;
     uint32_t keepalive_count;

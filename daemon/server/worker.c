@@ -2,8 +2,8 @@
  *
  * A round: sleep until something happens; run the connections that epoll names;
  * read the mailbox; run those that still have bytes to read, once each; run
- * those that wait for the log, if it has moved; check a slice of time-outs; free
- * what was closed.
+ * those that wait for the log, if it has moved; check a slice of time-outs; look
+ * whether others have less to do (balance.c); free what was closed.
  *
  * Progress of the log. Its threads count progress up and wake those workers
  * that sleep with connections waiting (brd_server_on_progress). A worker reads
@@ -240,6 +240,7 @@ round_of(struct worker *worker, const struct epoll_event *events, int n)
         read_mail(worker);
     if (worker->now_ns >= worker->next_tick_ns || worker->draining)
         check_times(worker);
+    balance_check(worker);
     free_dead(worker);
     atomic_store_explicit(&worker->output_bytes, brd_session_env_chunk_bytes(worker->env),
                           memory_order_relaxed);
@@ -259,6 +260,7 @@ worker_run(void *arg)
     struct worker *worker = BRD_CAST(arg, struct worker, WORKER_MAGIC);
     struct epoll_event events[EVENTS_MAX];
 
+    atomic_store_explicit(&worker->busy_fd, brd_thread_busy_open(), memory_order_release);
     worker->now_ns = brd_clock_mono_ns(worker->server->options.clock);
     take_limits(worker);
     while (!worker->draining || (worker->conn_count > 0 && worker->now_ns < worker->drain_until_ns))

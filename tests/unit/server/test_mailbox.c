@@ -51,6 +51,21 @@ START_TEST(notes_of_one_kind_become_one)
 }
 END_TEST
 
+START_TEST(an_owner_that_stops_gets_no_more_arrivals)
+{
+    struct arrival arrival = { .fd = open("/dev/null", O_RDONLY | O_CLOEXEC) };
+    struct mail mail;
+
+    mailbox_post_note(&mailbox, NOTE_STOP);
+    ck_assert(mailbox_post_arrival(&mailbox, &arrival)); /* it will still look */
+    mailbox_take(&mailbox, &mail);
+    ck_assert_uint_eq(mail.count, 1);
+    mailbox_mail_fini(&mail);
+    ck_assert(!mailbox_post_arrival(&mailbox, &arrival));
+    close(arrival.fd);
+}
+END_TEST
+
 START_TEST(notes_outlive_the_arrivals)
 {
     struct arrival arrival = { .fd = open("/dev/null", O_RDONLY | O_CLOEXEC) };
@@ -138,6 +153,7 @@ main(void)
 
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, notes_of_one_kind_become_one);
+    tcase_add_test(tcase, an_owner_that_stops_gets_no_more_arrivals);
     tcase_add_test(tcase, notes_outlive_the_arrivals);
     tcase_add_test(tcase, arrivals_that_nobody_took_are_closed);
     tcase_add_test(tcase, nothing_posted_from_many_threads_is_lost_or_doubled);

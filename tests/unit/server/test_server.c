@@ -368,6 +368,29 @@ START_TEST(many_clients_at_once_get_their_replies_in_order)
 }
 END_TEST
 
+START_TEST(connections_may_move_between_workers_at_any_time)
+{
+    options.workers = 3;
+    /* Whoever is the least bit busier gives half of its connections away. */
+    options.balance = (struct brd_server_balance){ .interval_ns = 100 * BRD_NS_PER_US };
+    start();
+    do
+        run_clients();
+    while (stat_value("connections_moved") < 20);
+    while (stat_value("connections") != 0)
+        sched_yield();
+    ck_assert_int_eq(stat_value("connections_closed_by_peer"), stat_value("connections_accepted"));
+}
+END_TEST
+
+START_TEST(connections_stay_where_moving_is_off)
+{
+    start();
+    run_clients();
+    ck_assert_int_eq(stat_value("connections_moved"), 0);
+}
+END_TEST
+
 START_TEST(durable_writes_are_answered_when_the_log_has_them)
 {
     char data[300];
@@ -762,6 +785,8 @@ make_suite(void)
     tcase_add_test(tcase, a_request_may_come_in_any_pieces);
     tcase_add_test(tcase, a_value_larger_than_all_buffers_goes_there_and_back);
     tcase_add_test(tcase, many_clients_at_once_get_their_replies_in_order);
+    tcase_add_test(tcase, connections_may_move_between_workers_at_any_time);
+    tcase_add_test(tcase, connections_stay_where_moving_is_off);
     tcase_add_loop_test(tcase, durable_writes_are_answered_when_the_log_has_them, 0, 2);
     tcase_add_test(tcase, a_full_log_parks_clients_and_lets_them_go_on);
     tcase_add_test(tcase, after_half_a_close_the_replies_still_come);
