@@ -108,7 +108,7 @@ def wrong_usage_ends_with_2():
     expect_error(2, "there is no flag --wrokers; did you mean --workers?", "--wrokers", "2")
     expect_error(2, "--workers: workers must be a number from 1 to 1024, or auto", "--workers", "x")
     expect_error(2, "takes no arguments but flags", "start")
-    expect_error(2, "eviction s3fifo is not built yet", "--eviction", "s3fifo")
+    expect_error(2, "eviction must be one of", "--eviction", "newest")
     expect_error(2, "only durability none is possible", "--data-dir", "none",
                  "--durability", "full")
     expect_error(2, "workers must be", env={"BRINDLE_WORKERS": "many"})
