@@ -236,8 +236,46 @@ START_TEST(a_late_reaper_moves_nothing_that_has_expired)
 }
 END_TEST
 
-RUN_TESTS("expiry", a_late_reaper_moves_nothing_that_has_expired,
-          what_has_expired_comes_out_and_nothing_else,
+/* So many deadlines in a shard that its wheel is replaced by a wider one. */
+START_TEST(a_shard_with_many_deadlines_gives_everything_back)
+{
+    struct random random = random_start("deadlines");
+    struct brd_store *store = store_open(1, 1);
+    struct brd_keyspace *keyspace = keyspace_open(store, 0);
+    uint64_t before = brd_store_used_bytes(store);
+    uint64_t left = 10000;
+    uint64_t version = 1;
+    uint64_t now_ms = 1000;
+    struct key key;
+    uint64_t i;
+
+    for (i = 0; i < 10000; i++) {
+        key_make(&key, i);
+        put(store, keyspace, key.bytes, brd_bytes("v", 1), version++,
+            1001 + random_below(&random, 60000), now_ms);
+    }
+    while (left > 0) {
+        uint32_t n;
+
+        for (i = 0; i < 20; i++) {
+            key_make(&key, random_below(&random, 10000));
+            left -= removed(store, keyspace, key.bytes, version++, 0);
+        }
+        now_ms += 1 + random_below(&random, 500);
+        while (brd_shard_next_deadline_ms(keyspace, 0) <= now_ms) {
+            n = brd_shard_reap(keyspace, 0, now_ms, 1 + random_below(&random, 100));
+            left -= n;
+        }
+        ck_assert_uint_eq(brd_keyspace_count(keyspace), left);
+    }
+    ck_assert_uint_eq(brd_store_used_bytes(store), before);
+    brd_keyspace_destroy(&keyspace);
+    brd_store_destroy(&store);
+}
+END_TEST
+
+RUN_TESTS("expiry", a_shard_with_many_deadlines_gives_everything_back,
+          a_late_reaper_moves_nothing_that_has_expired, what_has_expired_comes_out_and_nothing_else,
           the_bound_leads_to_every_deadline_in_few_steps,
           deadlines_added_without_a_known_time_are_kept_in_order,
           a_clock_that_steps_back_loses_nothing, the_same_deadline_for_all_costs_each_a_few_moves)
