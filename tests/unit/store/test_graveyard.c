@@ -235,6 +235,47 @@ START_TEST(a_touched_large_value_is_counted_once)
 }
 END_TEST
 
+/* Shards shrink by themselves, so the chunks that they give back lie scattered. */
+START_TEST(pages_of_tables_that_shrank_are_given_back)
+{
+    const uint64_t kept = KEYS / 5;
+    uint64_t chunks;
+    uint64_t i;
+    struct key key;
+
+    setup();
+    fill(0);
+    chunks = memory_now().chunk_bytes;
+    ck_assert_uint_gt(chunks, 0);
+    for (i = kept; i < KEYS; i++) {
+        key_make(&key, i);
+        ck_assert(removed(store, keyspace, key.bytes, KEYS + i, 1));
+    }
+    ck_assert_uint_le(memory_now().chunk_bytes, chunks / 2);
+    ck_assert_uint_ge(brd_store_idle_bytes(store), chunks - memory_now().chunk_bytes);
+    /* Not at once: the table may grow again. */
+    ck_assert_uint_eq(brd_store_free_some(store, 10), 0);
+    ck_assert_uint_ge(brd_store_idle_bytes(store), chunks - memory_now().chunk_bytes);
+    for (i = 0; i < 32; i++)
+        ck_assert_uint_eq(brd_store_free_some(store, 10), 0);
+    ck_assert_uint_lt(brd_store_idle_bytes(store), 32 * 1024); /* directories */
+    for (i = 0; i < kept; i++) {
+        key_make(&key, i);
+        ck_assert(holds(store, keyspace, key.bytes, brd_bytes_of("some value"), i + 1, 1));
+    }
+    for (i = kept; i < KEYS; i++) {
+        key_make(&key, i);
+        put(store, keyspace, key.bytes, brd_bytes_of("again"), 3 * KEYS + i, 0, 1);
+    }
+    for (i = kept; i < KEYS; i++) {
+        key_make(&key, i);
+        ck_assert(holds(store, keyspace, key.bytes, brd_bytes_of("again"), 3 * KEYS + i, 1));
+    }
+    ck_assert_uint_eq(memory_now().chunk_bytes, chunks);
+    teardown();
+}
+END_TEST
+
 START_TEST(what_a_clear_allocates_is_counted)
 {
     uint64_t at_start;
@@ -255,4 +296,5 @@ RUN_TESTS("graveyard", a_cleared_keyspace_is_freed_in_bounded_steps,
           what_the_graveyard_still_holds_is_freed_with_the_store,
           deleting_everything_gives_every_byte_back, expiring_everything_gives_every_byte_back,
           a_large_value_is_counted_until_its_last_reference_goes,
-          a_touched_large_value_is_counted_once, what_a_clear_allocates_is_counted)
+          a_touched_large_value_is_counted_once, what_a_clear_allocates_is_counted,
+          pages_of_tables_that_shrank_are_given_back)
