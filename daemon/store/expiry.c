@@ -48,7 +48,8 @@ static struct expiry *
 create(uint8_t lanes_shift)
 {
     size_t chains = (size_t)EXPIRY_LISTS << lanes_shift;
-    struct expiry *expiry = heap_alloc_zeroed(sizeof(*expiry) + chains * sizeof(expiry->heads[0]));
+    struct expiry *expiry =
+        heap_alloc_zeroed(sizeof(*expiry) + chains * sizeof(struct brd_entry *));
 
     if (expiry == NULL)
         return NULL;
@@ -203,7 +204,7 @@ static void
 list_move(struct expiry *expiry, unsigned list, unsigned to)
 {
     struct brd_entry **from = &expiry->heads[list << expiry->lanes_shift];
-    size_t bytes = lanes_of(expiry) * sizeof(from[0]);
+    size_t bytes = lanes_of(expiry) * sizeof(struct brd_entry *);
 
     BRD_CHECK(list_is_empty(expiry, to));
     if (list_is_empty(expiry, list))
