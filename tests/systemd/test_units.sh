@@ -36,7 +36,7 @@ fi
 units=$tmp/units
 mkdir -p "$units"
 program=$(find "$build" -name brindled -type f -perm -u+x | head -1)
-sed -e "s,^ExecStart=brindled,ExecStart=$program," -e '/^Documentation=/d' \
+sed -e "s,^ExecStart=brindled,ExecStart=\"$program\"," -e '/^Documentation=/d' \
     "$src/systemd/brindle.service" >"$units/brindle.service"
 sed -e '/^Documentation=/d' "$src/systemd/brindle.socket" >"$units/brindle.socket"
 
