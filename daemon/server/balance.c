@@ -87,7 +87,8 @@ hand_over(struct worker *worker, struct worker *to, uint32_t share, uint64_t sin
     for (; conn != NULL && looked < LOOK_AT_MOST; conn = TAILQ_NEXT(conn, all_link), looked++)
         if (conn->active_ns >= since_ns)
             found[count++] = conn;
-    for (i = 0; i < count * share / 1000; i++)
+    BRD_CHECK(share <= 1000);
+    for (i = 0; i < count && i < count * share / 1000; i++)
         conn_hand_over(found[i], to);
 }
 
