@@ -311,7 +311,7 @@ time_rounds(const struct work *work, uint64_t key_count, size_t depth)
     }
     stop();
     qsort(rounds, TIMED_ROUNDS, sizeof(rounds[0]), compare);
-    printf("%s %.1f\n", work->name, rounds[TIMED_ROUNDS / 2]);
+    printf("%s: %.1f ns, at least %.1f\n", work->name, rounds[TIMED_ROUNDS / 2], rounds[0]);
 }
 
 int
