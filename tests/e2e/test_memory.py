@@ -12,7 +12,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from brindle_client import Client, pb
-from daemon import PATIENCE_S, Daemon, Results, build_folder, find_program, scratch
+from daemon import PATIENCE_S, Daemon, Results, build_folder, find_program, preloadable, scratch
 
 KIB = 1024
 PRELOAD = build_folder() / "tests" / "preload" / "failalloc.so"
@@ -28,7 +28,7 @@ BRINDLED = release_program()
 
 
 def env(at, length=1, every=0):
-    return {"LD_PRELOAD": str(PRELOAD), "FAILALLOC_AT": str(at), "FAILALLOC_FOR": str(length),
+    return {"LD_PRELOAD": str(preloadable(PRELOAD)), "FAILALLOC_AT": str(at), "FAILALLOC_FOR": str(length),
             "FAILALLOC_EVERY": str(every)}
 
 

@@ -55,6 +55,15 @@ def scratch(prefix="brindle-"):
     return pathlib.Path(tempfile.mkdtemp(prefix=prefix))
 
 
+def preloadable(library):
+    """A path of the library that LD_PRELOAD can name: there spaces and colons separate."""
+    if not re.search("[ :]", str(library)):
+        return library
+    link = scratch("brindle-preload-") / library.name
+    link.symlink_to(library)
+    return link
+
+
 def sanitizer_prefix(program):
     """The sanitizers of gcc 12 and clang 14 cannot live with as much address-space
     randomization as newer kernels have: `setarch -R` turns it off for programs that have one."""

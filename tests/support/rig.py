@@ -22,7 +22,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 
 from daemon import (PATIENCE_S, SRC, Daemon, Manager, Results, build_folder, find_program,  # noqa: E402
-                    sanitizer_prefix, until)
+                    preloadable, sanitizer_prefix, until)
 
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(1, 2**31))
 CLONE_NEWNS = 0x20000
@@ -230,7 +230,7 @@ def why_no_mount():
 
 def preload(shim, program=None, **settings):
     """An environment in which a shim of tests/support/preload stands before the C library."""
-    libraries = [build_folder() / "tests" / "preload" / f"{shim}.so"]
+    libraries = [preloadable(build_folder() / "tests" / "preload" / f"{shim}.so")]
     code = (program or find_program("brindled")).read_bytes()
     options = os.environ.get("ASAN_OPTIONS", "")
     if b"__asan_init" in code:
