@@ -78,7 +78,7 @@ busy_since(const struct worker *of, uint64_t from_ns)
 static void
 hand_over(struct worker *worker, struct worker *to, uint32_t share, uint64_t since_ns)
 {
-    struct conn *found[LOOK_AT_MOST];
+    struct conn *found[LOOK_AT_MOST] = { NULL }; /* for the analyzer: the first `count` are set */
     struct conn *conn = TAILQ_FIRST(&worker->all);
     uint32_t looked = 0;
     uint32_t count = 0;

@@ -444,17 +444,18 @@ static inline void
 clear(struct brd_request *request)
 {
     typedef uint64_t pair __attribute__((vector_size(16), aligned(8), may_alias));
+    const size_t bytes = sizeof(*request);
     uint8_t *at = (uint8_t *)request;
     size_t i;
 
     static_assert(sizeof(*request) % sizeof(uint64_t) == 0, "whole words");
 #pragma GCC unroll 16
-    for (i = 0; i < sizeof(*request) / sizeof(pair); i++) {
+    for (i = 0; i < bytes / sizeof(pair); i++) {
         *(pair *)(void *)at = (pair){ 0, 0 };
         at += sizeof(pair);
         __asm__("" : "+r"(at));
     }
-    if (sizeof(*request) % sizeof(pair) != 0)
+    if (bytes % sizeof(pair) != 0)
         brd_store_le64(at, 0);
 }
 
