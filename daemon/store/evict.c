@@ -1071,6 +1071,31 @@ free_left_over(struct brd_keyspace *keyspace, uint32_t budget)
     return steps;
 }
 
+/* Under another limit shards may have gathered more than this one lets them: have
+ * them tell the store, or its sum could stay wrong for as long as writes are
+ * refused because of it. Returns steps done. */
+static uint32_t
+tell_all(struct brd_keyspace *keyspace, uint32_t budget)
+{
+    struct evict *evict = &keyspace->evict;
+    uint64_t limit = atomic_load_explicit(&keyspace->store->limit, memory_order_acquire);
+    uint32_t steps;
+
+    if (evict->told_limit != limit) {
+        evict->told_limit = limit;
+        evict->told_shard = 0;
+    }
+    for (steps = 0; steps < budget && evict->told_shard <= keyspace->shard_mask; steps++) {
+        uint32_t shard = evict->told_shard++;
+        struct brd_guard guard;
+
+        brd_guard_begin(&guard, keyspace, BRD_GUARD_WRITE, shard);
+        shard_report(&keyspace->shards[shard], &keyspace->store->env);
+        brd_guard_end(&guard);
+    }
+    return steps;
+}
+
 uint32_t
 brd_keyspace_tend_eviction(struct brd_keyspace *keyspace, uint32_t max)
 {
@@ -1078,7 +1103,8 @@ brd_keyspace_tend_eviction(struct brd_keyspace *keyspace, uint32_t max)
     uint32_t steps;
 
     brd_mutex_lock(&evict->switching);
-    steps = settle(keyspace, max);
+    steps = tell_all(keyspace, max);
+    steps += settle(keyspace, max);
     steps += free_left_over(keyspace, max);
     if (atomic_load_explicit(&evict->kind, memory_order_relaxed) == EVICT_KIND_QUEUES) {
         if (evict->small_ghosts.table != NULL)

@@ -72,6 +72,8 @@ struct evict {
     bool walking;
     uint32_t walk_shard;
     uint64_t walk_position;
+    uint64_t told_limit; /* under it shards below told_shard have told what they had gathered */
+    uint32_t told_shard;
 };
 
 struct brd_keyspace;

@@ -13,7 +13,7 @@ struct brd_store {
     struct stripes stripes;
     struct shard_env env __attribute__((aligned(BRD_CACHE_LINE)));
     struct graveyard graveyard;
-    _Atomic uint64_t limit;         /* bytes; 0: none; relaxed */
+    _Atomic uint64_t limit;         /* bytes; 0: none; relaxed but for tell_all */
     struct brd_mutex lock;          /* BRD_RANK_FREER; guards what follows */
     struct brd_keyspace *keyspaces; /* list */
     uint32_t next_offset;

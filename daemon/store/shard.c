@@ -306,7 +306,8 @@ shard_nearest(struct shard *shard)
     return entry;
 }
 
-/* Count nothing any more: all was removed at this version. */
+/* Count nothing any more: all was removed at this version. The store is told at
+ * once: whoever has cleared everything finds the sum that an empty one has. */
 static void
 forget(struct shard *shard, struct shard_env *env, uint64_t version)
 {
@@ -317,6 +318,7 @@ forget(struct shard *shard, struct shard_env *env, uint64_t version)
     atomic_store_explicit(&shard->data_bytes, 0, memory_order_relaxed);
     atomic_store_explicit(&shard->entry_bytes, 0, memory_order_relaxed);
     uncount_blobs(shard, env, brd_counter_get(&shard->blob_bytes));
+    shard_report(shard, env);
 }
 
 void

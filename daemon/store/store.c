@@ -624,7 +624,8 @@ brd_store_set_limit(struct brd_store *store, uint64_t bytes)
     if (most == 0)
         most = 1;
     atomic_store_explicit(&store->env.report_bytes, (int64_t)most, memory_order_relaxed);
-    atomic_store_explicit(&store->limit, bytes, memory_order_relaxed);
+    /* Release: who acts on the limit (tell_all) finds what shards may gather under it. */
+    atomic_store_explicit(&store->limit, bytes, memory_order_release);
 }
 
 /* ---- behind the caller ---- */

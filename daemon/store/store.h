@@ -176,8 +176,8 @@ brd_shard_reap(struct brd_keyspace *keyspace, uint32_t shard, uint64_t now_ms, u
 
 /* What the limit for all keyspaces is, in bytes; 0: there is none. The store
  * refuses nothing by itself: it keeps its sum exact to within a 32nd of the
- * limit, and decides by it from when on to keep what its policy needs. Any
- * thread; brd_keyspace_set_eviction or _tend_eviction brings it about. */
+ * limit for each keyspace, and decides by it from when on to keep what its
+ * policy needs. Any thread; tending the keyspaces brings it about. */
 void brd_store_set_limit(struct brd_store *store, uint64_t bytes);
 
 /* Choose who goes when memory is full; BRD_EVICTION_NONE at first. A keyspace
@@ -188,8 +188,8 @@ void brd_keyspace_set_eviction(struct brd_keyspace *keyspace, enum brd_eviction 
 
 enum brd_eviction brd_keyspace_eviction(const struct brd_keyspace *keyspace);
 
-/* Do up to about max steps of what the policy needs behind the caller: change to
- * another one, drop what names removed keys, follow the cache's size. Each step
+/* Do up to about max steps of what limit and policy need behind the caller: change
+ * to another one, drop what names removed keys, follow the cache's size. Each step
  * holds one stripe for at most some ten entries. Returns steps done; fewer than
  * max: there is nothing more to do now. One thread, which holds no stripe. */
 uint32_t brd_keyspace_tend_eviction(struct brd_keyspace *keyspace, uint32_t max);
@@ -275,7 +275,7 @@ struct brd_store_memory {
 void brd_store_get_memory(const struct brd_store *store, struct brd_store_memory *out_memory);
 
 /* The sum of all bytes above but data_bytes and chunk_bytes, cheap (three loads),
- * late by at most 4 KiB a shard, and by at most a 32nd of the limit in all. */
+ * late by at most 4 KiB a shard, and by at most a 32nd of the limit a keyspace. */
 uint64_t brd_store_used_bytes(const struct brd_store *store);
 
 /* The same without what was removed and is not freed yet, or is still being sent
