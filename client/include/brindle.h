@@ -492,7 +492,8 @@ brd_conn_persist(struct brd_conn *conn, struct brd_bytes key, const struct brd_w
 BRD_API BRD_MUST_CHECK enum brd_status
 brd_conn_append(struct brd_conn *conn, struct brd_bytes key, struct brd_bytes value,
                 const struct brd_write_options *opts, uint64_t *out_id);
-/* reply: number; may include expired keys not yet removed, unless exact. */
+/* reply: number; may include expired keys not yet removed; exact: none that had expired when it
+ * began. */
 BRD_API BRD_MUST_CHECK enum brd_status
 brd_conn_count(struct brd_conn *conn, bool exact, uint64_t *out_id);
 /* reply: number, how many keys were removed. */

@@ -57,6 +57,15 @@ struct brd_key_value {
     struct brd_bytes value;
 };
 
+/* What has been done of a request that is executed in parts. Zero before it begins
+ * and after it ends. */
+struct brd_job {
+    bool under_way;
+    uint32_t shard;  /* those before it are done */
+    uint64_t now_ms; /* when it began, Unix ms */
+    uint64_t count;  /* so far */
+};
+
 struct brd_request {
     uint64_t id;
     enum brd_op op;
@@ -83,6 +92,8 @@ struct brd_request {
     bool keep_ttl;
     bool return_previous;
     bool exact;
+    struct brd_job *job; /* purge, exact count: do a part; NULL: do all at once. Set by
+                          * whoever executes, never by a decoder */
 };
 
 struct brd_reply_item {

@@ -4,6 +4,9 @@
 #include "engine/commands.h"
 #include "engine/steps.h"
 
+/* Removed by one part of a purge, which takes about a tenth of a millisecond. */
+#define PART_KEYS 512u
+
 enum brd_status
 command_get(struct brd_caller *caller, struct brd_request *request, struct brd_reply *reply)
 {
@@ -110,34 +113,59 @@ command_exists(struct brd_caller *caller, struct brd_request *request, struct br
     return BRD_OK;
 }
 
-/* Remove everything that is expired now, in slices. */
-static uint64_t
-purge(struct brd_caller *caller, struct name_space *ns)
+/* Remove what had expired when the job began, up to PART_KEYS of it. True: all is
+ * gone, and *out_purged says how much that was.
+ *
+ * It comes to an end whatever others do meanwhile: nobody can give a key a deadline
+ * that is past, so a shard that is done stays so. */
+static bool
+purge_part(struct brd_caller *caller, struct name_space *ns, struct brd_job *job,
+           uint64_t *out_purged)
 {
     uint32_t shards = brd_keyspace_shards(ns->keyspace);
-    uint64_t purged = 0;
-    uint32_t shard;
+    uint32_t left = PART_KEYS;
 
-    for (shard = 0; shard < shards; shard++) {
-        while (brd_shard_next_deadline_ms(ns->keyspace, shard) <= caller->now_ms) {
-            uint32_t n = brd_shard_reap(ns->keyspace, shard, caller->now_ms, 64);
+    if (!job->under_way)
+        *job = (struct brd_job){ .under_way = true, .now_ms = caller->now_ms };
+    while (job->shard < shards && left > 0) {
+        bool due = brd_shard_next_deadline_ms(ns->keyspace, job->shard) <= job->now_ms;
+        uint32_t n = due ? brd_shard_reap(ns->keyspace, job->shard, job->now_ms, left) : 0;
 
-            purged += n;
-            if (n == 0)
-                break;
-        }
+        if (n < left)
+            job->shard++; /* nothing is left of it */
+        left -= n;
+        job->count += n;
     }
-    brd_counter_add(&caller->counters.ttl_purged, purged);
-    return purged;
+    brd_counter_add(&caller->counters.ttl_purged, PART_KEYS - left);
+    if (job->shard < shards)
+        return false;
+    *out_purged = job->count;
+    *job = (struct brd_job){ .under_way = false };
+    return true;
+}
+
+/* The same for the request's job, or to the end where it has none. */
+static bool
+purge(struct brd_caller *caller, struct name_space *ns, const struct brd_request *request,
+      uint64_t *out_purged)
+{
+    struct brd_job all = { .under_way = false };
+
+    if (request->job != NULL)
+        return purge_part(caller, ns, request->job, out_purged);
+    while (!purge_part(caller, ns, &all, out_purged))
+        ;
+    return true;
 }
 
 enum brd_status
 command_count(struct brd_caller *caller, struct brd_request *request, struct brd_reply *reply)
 {
     struct name_space *ns = step_name_space(caller, request);
+    uint64_t purged;
 
-    if (request->exact)
-        purge(caller, ns);
+    if (request->exact && !purge(caller, ns, request, &purged))
+        return BRD_BUSY;
     reply->number = (int64_t)brd_keyspace_count(ns->keyspace);
     reply->has_number = true;
     step_depend_on_all(caller, ns, reply);
@@ -148,8 +176,11 @@ enum brd_status
 command_purge(struct brd_caller *caller, struct brd_request *request, struct brd_reply *reply)
 {
     struct name_space *ns = step_name_space(caller, request);
+    uint64_t purged;
 
-    reply->number = (int64_t)purge(caller, ns);
+    if (!purge(caller, ns, request, &purged))
+        return BRD_BUSY;
+    reply->number = (int64_t)purged;
     reply->has_number = true;
     step_depend_on_all(caller, ns, reply);
     return BRD_OK;

@@ -92,7 +92,14 @@ void brd_caller_prepare(struct brd_caller *caller, struct brd_request *requests,
  * Returns   BRD_OK: there is a reply (whatever its status); BRD_BUSY: the log's
  *           queue is full, or memory has to be freed first; nothing happened and
  *           there is no reply: park the connection and execute again after
- *           on_progress.
+ *           on_progress. Where request->job is under way afterwards, a part has
+ *           been done (below): execute it again with the same job, as soon as others
+ *           have had their turn.
+ *
+ * A purge and an exact count may take long, so they are done in parts of some
+ * hundred keys; between two nothing is held. The job may be given up: what was
+ * removed had expired. Both mean what had expired when the first part began.
+ *
  * hello and ping are not the engine's: they give BRD_UNKNOWN_REQUEST replies. */
 BRD_MUST_CHECK enum brd_status
 brd_caller_execute(struct brd_caller *caller, struct brd_request *request, struct brd_reply *reply);

@@ -121,10 +121,11 @@ execute(struct brd_session *session, struct brd_request *request, struct gate *o
     struct brd_reply reply;
     enum brd_status status;
 
+    request->job = &session->job;
     status = brd_caller_execute(env->caller, request, &reply);
     if (BRD_UNLIKELY(status != BRD_OK)) {
         BRD_CHECK(status == BRD_BUSY);
-        return DISPATCH_PARKED;
+        return session->job.under_way ? DISPATCH_PARTLY : DISPATCH_PARKED;
     }
     if (BRD_UNLIKELY(reply.item_count > 0))
         verdict = weigh(session, &reply);

@@ -22,6 +22,13 @@
  * log fails, no gate that is not met ever will be: those replies are taken out
  * and UNKNOWN_RESULT is put in their place; the others leave unchanged.
  *
+ * A request that takes long (a purge, an exact count) is executed in parts, one for
+ * each offer: after a part the session takes nothing more, and stays OPEN. Its
+ * request stays with the caller as if it had not been looked at, is decoded
+ * again, alone, and goes on where `job` says. So it keeps its place among the
+ * replies, and between two parts others of the worker are served. It holds
+ * nothing meanwhile: where the conversation ends it is forgotten.
+ *
  * Back-pressure: reading stops, and nothing is dropped or refused, while the
  * log's queue is full (PARKED), or while too many requests are unanswered or
  * too many bytes unsent (FULL). So memory per connection is bounded by one reply
@@ -361,6 +368,8 @@ run_group(struct brd_session *session, size_t count)
             session->state = BRD_SESSION_PARKED;
             brd_counter_add(&env->counters.pauses_log, 1);
             continue;
+        case DISPATCH_PARTLY:
+            return used;
         case DISPATCH_POSTPONED:
             session->until_empty = true;
             session->state = BRD_SESSION_FULL;
@@ -456,7 +465,7 @@ next_group(struct brd_session *session, struct brd_bytes input, uint32_t max, ui
         return session->staged_end;
     }
     BRD_CHECK(env->group.count == 0);
-    end = decode_more(session, input, max);
+    end = decode_more(session, input, session->job.under_way ? 1 : max);
     *out_count = (uint32_t)env->group.count;
     if (*out_count > 0)
         brd_caller_prepare(env->caller, env->group.requests, env->group.count);
@@ -488,6 +497,10 @@ take_input(struct brd_session *session, struct brd_bytes input)
         used_all += used;
         input.data += used;
         input.size -= used;
+        if (BRD_UNLIKELY(session->job.under_way)) {
+            session->needs = 1; /* whatever stopped the decoding lies behind it */
+            break;
+        }
         if (session->state == BRD_SESSION_OPEN)
             finish_input(session, end);
     }

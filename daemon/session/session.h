@@ -117,7 +117,9 @@ bool brd_session_stage(struct brd_session *session, struct brd_bytes input);
  *          what an earlier call did not take.
  * Returns  how many bytes were taken. Those that remain are offered again, with
  *          more behind them (OPEN), or when the state's condition is met. There
- *          are whole frames among them after requests_at_once. */
+ *          are whole frames among them after requests_at_once, and while a
+ *          request is executed in parts: then the next offer goes on with it,
+ *          after others have had their turn. */
 size_t brd_session_input(struct brd_session *session, struct brd_bytes input);
 
 enum brd_session_state brd_session_state(const struct brd_session *session);

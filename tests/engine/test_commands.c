@@ -445,6 +445,93 @@ START_TEST(purge_reports_how_many_expired)
 }
 END_TEST
 
+/* Put `count` keys that expire after 10 ms, and as many that do not. */
+static void
+put_mortals(int count)
+{
+    char key[24];
+    int i;
+
+    for (i = 0; i < count; i++) {
+        snprintf(key, sizeof(key), "mortal%d", i);
+        ck_assert_int_eq(rig_do(&rig, REQUEST(PUT, KEY(key), VALUE("v"), .ttl_ms = 10)), BRD_OK);
+        snprintf(key, sizeof(key), "k%d", i);
+        ck_assert_int_eq(rig_put(&rig, key, "v"), BRD_OK);
+    }
+}
+
+static int64_t
+count_all(void)
+{
+    ck_assert_int_eq(rig_do(&rig, REQUEST(COUNT)), BRD_OK);
+    return rig.reply.number;
+}
+
+START_TEST(a_purge_in_parts_removes_what_had_expired_when_it_began)
+{
+    struct brd_job job = { .under_way = false };
+    int64_t before;
+    char key[24];
+    int parts;
+
+    put_mortals(4000);
+    rig_advance_ms(&rig, 10);
+    before = count_all();
+    ck_assert_int_eq(before, 8000);
+    for (parts = 0; rig_do(&rig, REQUEST(PURGE, .job = &job)) == BRD_BUSY; parts++) {
+        int64_t now = count_all();
+
+        ck_assert(job.under_way);
+        ck_assert_int_lt(now, before);
+        ck_assert_int_ge(now, before - 600); /* a part, and no more */
+        before = now + 1;
+        /* Others come between, and what they leave expires before the end. */
+        snprintf(key, sizeof(key), "late%d", parts);
+        ck_assert_int_eq(rig_do(&rig, REQUEST(PUT, KEY(key), VALUE("v"), .ttl_ms = 1)), BRD_OK);
+        rig_advance_ms(&rig, 1);
+        assert_absent(&rig, key);
+        assert_value(&rig, "k7", "v");
+    }
+    ck_assert_int_ge(parts, 4000 / 600);
+    ck_assert(!job.under_way);
+    ck_assert_int_eq(rig.reply.number, 4000);
+    ck_assert_int_eq(rig_do(&rig, REQUEST(PURGE, .job = &job)), BRD_OK);
+    ck_assert_int_eq(rig.reply.number, parts);
+    ck_assert_int_eq(count_all(), 4000);
+}
+END_TEST
+
+START_TEST(an_exact_count_in_parts_is_the_one_at_once)
+{
+    struct brd_job job = { .under_way = false };
+    int parts = 0;
+
+    put_mortals(4000);
+    rig_advance_ms(&rig, 10);
+    while (rig_do(&rig, REQUEST(COUNT, .exact = true, .job = &job)) == BRD_BUSY)
+        parts++;
+    ck_assert_int_ge(parts, 4000 / 600);
+    ck_assert_int_eq(rig.reply.number, 4000);
+    ck_assert_int_eq(rig_do(&rig, REQUEST(COUNT, .exact = true)), BRD_OK);
+    ck_assert_int_eq(rig.reply.number, 4000);
+}
+END_TEST
+
+START_TEST(a_purge_that_is_given_up_leaves_the_rest_to_the_next)
+{
+    struct brd_job job = { .under_way = false };
+    int64_t removed;
+
+    put_mortals(2000);
+    rig_advance_ms(&rig, 10);
+    ck_assert_int_eq(rig_do(&rig, REQUEST(PURGE, .job = &job)), BRD_BUSY);
+    removed = 4000 - count_all();
+    ck_assert_int_gt(removed, 0);
+    ck_assert_int_eq(rig_do(&rig, REQUEST(PURGE)), BRD_OK);
+    ck_assert_int_eq(rig.reply.number, 2000 - removed);
+}
+END_TEST
+
 START_TEST(the_reaper_removes_what_expired_and_spares_a_rewritten_key)
 {
     ck_assert_int_eq(rig_do(&rig, REQUEST(PUT, KEY("a"), VALUE("1"), .ttl_ms = 10)), BRD_OK);
@@ -585,6 +672,9 @@ main(void)
     tcase_add_test(tcase, append_grows_through_the_size_where_values_become_blobs);
     tcase_add_test(tcase, clear_removes_everything_and_says_how_much);
     tcase_add_test(tcase, purge_reports_how_many_expired);
+    tcase_add_test(tcase, a_purge_in_parts_removes_what_had_expired_when_it_began);
+    tcase_add_test(tcase, an_exact_count_in_parts_is_the_one_at_once);
+    tcase_add_test(tcase, a_purge_that_is_given_up_leaves_the_rest_to_the_next);
     tcase_add_test(tcase, the_reaper_removes_what_expired_and_spares_a_rewritten_key);
     tcase_add_test(tcase, contradictory_and_oversized_requests_get_typed_errors);
     tcase_add_test(tcase, the_memory_limit_refuses_writes_and_lets_reads_and_deletes_go_on);

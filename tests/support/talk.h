@@ -112,6 +112,59 @@ talk_hello(struct brd_buf *out, uint64_t id, uint32_t version, char *name)
     talk_add(out, &request);
 }
 
+/* A put with a time to live. */
+static inline void
+talk_put_for(struct brd_buf *out, uint64_t id, const char *key, uint64_t ttl_ms)
+{
+    Brindle__V1__Request request = BRINDLE__V1__REQUEST__INIT;
+    Brindle__V1__Put put = BRINDLE__V1__PUT__INIT;
+
+    put.key = talk_text(key);
+    put.ttl_ms = ttl_ms;
+    request.id = id;
+    request.op_case = BRINDLE__V1__REQUEST__OP_PUT;
+    request.put = &put;
+    talk_add(out, &request);
+}
+
+static inline void
+talk_purge(struct brd_buf *out, uint64_t id)
+{
+    Brindle__V1__Request request = BRINDLE__V1__REQUEST__INIT;
+    Brindle__V1__Purge purge = BRINDLE__V1__PURGE__INIT;
+
+    request.id = id;
+    request.op_case = BRINDLE__V1__REQUEST__OP_PURGE;
+    request.purge = &purge;
+    talk_add(out, &request);
+}
+
+static inline void
+talk_count(struct brd_buf *out, uint64_t id, bool exact)
+{
+    Brindle__V1__Request request = BRINDLE__V1__REQUEST__INIT;
+    Brindle__V1__Count count = BRINDLE__V1__COUNT__INIT;
+
+    count.exact = exact;
+    request.id = id;
+    request.op_case = BRINDLE__V1__REQUEST__OP_COUNT;
+    request.count = &count;
+    talk_add(out, &request);
+}
+
+static inline void
+talk_stats(struct brd_buf *out, uint64_t id, char *prefix)
+{
+    Brindle__V1__Request request = BRINDLE__V1__REQUEST__INIT;
+    Brindle__V1__Stats stats = BRINDLE__V1__STATS__INIT;
+
+    stats.prefix = prefix;
+    request.id = id;
+    request.op_case = BRINDLE__V1__REQUEST__OP_STATS;
+    request.stats = &stats;
+    talk_add(out, &request);
+}
+
 /* A request of a kind that does not exist: field 30, empty. */
 static inline void
 talk_unknown(struct brd_buf *out, uint8_t id)

@@ -11,6 +11,8 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -29,6 +31,30 @@ static struct brd_engine_options engine_options;
 static char dir[256];
 static char unix_address[300];
 static const char *listen_on[2];
+
+/* A Stats request holds its worker, once, while this is set. */
+static atomic_bool hold_worker;
+static sem_t held;
+static sem_t let_go;
+
+static void
+hold(void *arg, void (*emit)(void *to, const struct brd_stat *stat), void *to)
+{
+    (void)arg;
+    (void)emit;
+    (void)to;
+    if (!atomic_exchange(&hold_worker, false))
+        return;
+    sem_post(&held);
+    while (sem_wait(&let_go) != 0)
+        ck_assert_int_eq(errno, EINTR);
+}
+
+static void
+reset_nothing(void *arg)
+{
+    (void)arg;
+}
 
 static void
 on_progress(void *arg)
@@ -77,10 +103,12 @@ start(void)
 {
     struct brd_server_error error;
     struct brd_engine_error engine_error;
+    struct brd_stats_source source = { .collect = hold, .reset = reset_nothing };
 
     engine_options.clock = test_clock;
     options.clock = test_clock;
     ck_assert_int_eq(brd_engine_create(&engine_options, &engine), BRD_OK);
+    ck_assert_int_eq(brd_engine_add_stats(engine, &source), BRD_OK);
     options.session.engine = engine;
     ck_assert_int_eq(brd_server_create(&options, &server, &error), BRD_OK);
     ck_assert_int_eq(brd_engine_start(engine, &engine_error), BRD_OK);
@@ -666,6 +694,152 @@ START_TEST(limits_change_while_the_server_runs)
 }
 END_TEST
 
+/* ---- requests that take long ---- */
+
+/* A server with one worker, without a reaper, and so many keys that have expired. */
+static void
+start_with_mortals(unsigned count)
+{
+    struct brd_request put = { .op = BRD_OP_PUT, .ttl_ms = 1 };
+    struct brd_caller *caller;
+    struct brd_reply reply;
+    uint64_t last_ms = 0;
+    char key[32];
+    unsigned i;
+
+    options.workers = 1;
+    engine_options.manual = true;
+    start();
+    ck_assert_int_eq(brd_caller_attach(engine, &caller), BRD_OK);
+    for (i = 0; i < count; i++) {
+        snprintf(key, sizeof(key), "mortal-%u", i);
+        put.key = brd_bytes_of(key);
+        brd_caller_begin(caller);
+        brd_caller_prepare(caller, &put, 1);
+        ck_assert_int_eq(brd_caller_execute(caller, &put, &reply), BRD_OK);
+        last_ms = brd_caller_now_ms(caller);
+        brd_caller_done(caller, &reply);
+        brd_caller_end(caller);
+    }
+    brd_caller_detach(&caller);
+    while (brd_clock_now_ns(test_clock) / BRD_NS_PER_MS <= last_ms + 1)
+        sched_yield();
+}
+
+/* Returns when the worker is in the middle of a request of this client's. */
+static void
+hold_the_worker(struct client *client)
+{
+    ck_assert_int_eq(sem_init(&held, 0, 0), 0);
+    ck_assert_int_eq(sem_init(&let_go, 0, 0), 0);
+    atomic_store(&hold_worker, true);
+    talk_stats(&client->out, 98, (char[]){ "none" });
+    client_send(client);
+    while (sem_wait(&held) != 0)
+        ck_assert_int_eq(errno, EINTR);
+}
+
+static int64_t
+client_expect_number(struct client *client, uint64_t id)
+{
+    Brindle__V1__Reply *reply = client_take(client);
+    int64_t number;
+
+    ck_assert_ptr_nonnull(reply);
+    ck_assert_uint_eq(reply->id, id);
+    ck_assert_int_eq((int)reply->status, BRD_OK);
+    number = reply->stats != NULL ? reply->stats->stats[0]->number : reply->number;
+    talk_free(reply);
+    return number;
+}
+
+START_TEST(others_of_a_worker_are_served_before_a_long_purge_ends)
+{
+    const unsigned count = 30000;
+    struct client holder;
+    struct client purger;
+    struct client other;
+    int64_t purged;
+
+    start_with_mortals(count);
+    client_open(&holder, true);
+    client_open(&purger, true);
+    client_open(&other, true);
+    client_ping(&purger);
+    client_ping(&other);
+    hold_the_worker(&holder);
+
+    /* Both wait when the worker comes back; epoll names them in this order. */
+    if (_i == 0)
+        talk_purge(&purger.out, 1);
+    else
+        talk_count(&purger.out, 1, true);
+    talk_ping(&purger.out, 2, NULL, 0);
+    client_send(&purger);
+    talk_stats(&other.out, 1, (char[]){ "ttl_purged" });
+    client_send(&other);
+    sem_post(&let_go);
+
+    purged = client_expect_number(&other, 1);
+    ck_assert_int_gt(purged, 0);
+    ck_assert_int_lt(purged, count);
+    ck_assert_int_eq(client_expect_number(&purger, 1), _i == 0 ? count : 0);
+    client_expect(&purger, 2, BRD_OK);
+    client_expect(&holder, 98, BRD_OK);
+    client_close(&holder);
+    client_close(&purger);
+    client_close(&other);
+}
+END_TEST
+
+START_TEST(a_client_may_leave_in_the_middle_of_a_purge)
+{
+    struct client holder;
+    struct client purger;
+
+    start_with_mortals(30000);
+    client_open(&holder, true);
+    client_open(&purger, _i == 0);
+    client_ping(&purger);
+    hold_the_worker(&holder);
+    talk_purge(&purger.out, 1);
+    client_send(&purger);
+    if (_i == 1) { /* a reset */
+        struct linger at_once = { .l_onoff = 1 };
+
+        setsockopt(purger.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    }
+    client_close(&purger);
+    sem_post(&let_go);
+    client_expect(&holder, 98, BRD_OK);
+    talk_count(&holder.out, 1, true);
+    client_send(&holder);
+    ck_assert_int_eq(client_expect_number(&holder, 1), 0);
+    while (brd_server_connections(server) > 1)
+        sched_yield();
+    client_ping(&holder);
+    client_close(&holder);
+}
+END_TEST
+
+START_TEST(stopping_finishes_a_purge)
+{
+    struct client client;
+
+    start_with_mortals(30000);
+    client_open(&client, true);
+    client_ping(&client);
+    talk_purge(&client.out, 1);
+    talk_ping(&client.out, 2, NULL, 0);
+    client_send(&client);
+    brd_server_stop(server, PATIENCE_S * BRD_NS_PER_S);
+    ck_assert_int_eq(client_expect_number(&client, 1), 30000);
+    client_expect(&client, 2, BRD_OK);
+    client_expect_end(&client);
+    client_close(&client);
+}
+END_TEST
+
 /* ---- stopping ---- */
 
 START_TEST(stopping_finishes_what_was_received)
@@ -797,6 +971,9 @@ make_suite(void)
     tcase_add_loop_test(tcase, a_client_that_takes_nothing_is_closed, 0, 2);
     tcase_add_test(tcase, output_above_the_hard_limit_is_the_end);
     tcase_add_test(tcase, limits_change_while_the_server_runs);
+    tcase_add_loop_test(tcase, others_of_a_worker_are_served_before_a_long_purge_ends, 0, 2);
+    tcase_add_loop_test(tcase, a_client_may_leave_in_the_middle_of_a_purge, 0, 2);
+    tcase_add_test(tcase, stopping_finishes_a_purge);
     tcase_add_test(tcase, stopping_finishes_what_was_received);
     tcase_add_test(tcase, stopping_does_not_wait_for_a_client_that_takes_nothing);
     tcase_add_test(tcase, statistics_count_and_can_be_reset);

@@ -328,6 +328,171 @@ START_TEST(staging_ends_when_the_group_is_full)
 }
 END_TEST
 
+/* So many keys that have expired; the talker is as if it had said nothing. */
+static void
+leave_mortals(struct rig *rig, struct talker *talker, unsigned count)
+{
+    char key[32];
+    unsigned i;
+
+    for (i = 0; i < count; i++) {
+        snprintf(key, sizeof(key), "mortal-%u", i);
+        talk_put_for(&talker->in, 1, key, 10);
+    }
+    converse_alone(talker);
+    brd_buf_clear(&talker->in);
+    brd_buf_clear(&talker->out);
+    talker->taken = 0;
+    brd_clock_advance(rig->clock, 10 * BRD_NS_PER_MS);
+}
+
+/* The next reply; returns its number. */
+static int64_t
+expect(struct brd_bytes *replies, uint64_t id, enum brd_status status)
+{
+    Brindle__V1__Reply *reply = talk_take(replies);
+    int64_t number;
+
+    ck_assert_ptr_nonnull(reply);
+    ck_assert_uint_eq(reply->id, id);
+    ck_assert_int_eq((int)reply->status, (int)status);
+    number = reply->number;
+    talk_free(reply);
+    return number;
+}
+
+static struct brd_bytes
+received(struct talker *talker)
+{
+    receive(talker, SIZE_MAX);
+    return brd_buf_bytes(&talker->out);
+}
+
+START_TEST(others_are_served_between_the_parts_of_a_purge)
+{
+    struct rig rig;
+    struct talker *purger;
+    struct talker *other;
+    struct brd_bytes replies;
+    size_t purge_at;
+    int64_t last = 5001;
+    uint64_t turns = 0;
+    uint64_t k;
+
+    rig_start(&rig, (struct brd_session_options){ .requests_at_once = _i == 0 ? 0 : 32 });
+    purger = &rig.talker[0];
+    other = &rig.talker[1];
+    leave_mortals(&rig, purger, 5000);
+    talk_ping(&purger->in, 1, "before", 6);
+    purge_at = purger->in.size;
+    talk_purge(&purger->in, 2);
+    talk_count(&purger->in, 3, true);
+    talk_get(&purger->in, 4, "mortal-7");
+    brd_buf_append(&purger->in, "\x03\xff\xff\xff", 4);
+    while (!is_done(purger)) {
+        talk_count(&other->in, ++turns, false);
+        if (_i == 0) {
+            purger->offered = purger->in.size;
+            other->offered = other->in.size;
+            give(purger);
+            give(other);
+        } else {
+            /* In one batch; what stops the decoding lies behind the purge. */
+            (void)stage(other, other->in.size);
+            (void)stage(purger, purger->in.size);
+            brd_session_env_begin(rig.env);
+            give(other);
+            give(purger);
+            brd_session_env_end(rig.env);
+        }
+        if (!is_done(purger)) {
+            /* Only what came before is answered; its bytes stay, and are worth an offer. */
+            replies = received(purger);
+            expect(&replies, 1, BRD_OK);
+            ck_assert_uint_eq(replies.size, 0);
+            ck_assert_uint_eq(purger->taken, purge_at);
+            ck_assert_uint_eq(brd_session_needs(purger->session), 1);
+            ck_assert_int_eq(brd_session_state(purger->session), BRD_SESSION_OPEN);
+        }
+    }
+    ck_assert_uint_gt(turns, 5);
+    replies = received(other);
+    for (k = 1; k <= turns; k++) {
+        int64_t number = expect(&replies, k, BRD_OK);
+
+        ck_assert_int_lt(number, last); /* a part has been done in each turn */
+        last = number;
+    }
+    ck_assert_uint_eq(replies.size, 0);
+    replies = received(purger);
+    expect(&replies, 1, BRD_OK);
+    ck_assert_int_eq(expect(&replies, 2, BRD_OK), 5000);
+    ck_assert_int_eq(expect(&replies, 3, BRD_OK), 0);
+    expect(&replies, 4, BRD_NOT_FOUND);
+    expect(&replies, 0, BRD_PROTOCOL_ERROR);
+    ck_assert_uint_eq(replies.size, 0);
+    rig_end(&rig);
+}
+END_TEST
+
+START_TEST(a_purge_waits_for_output_that_is_full_and_goes_on_behind_it)
+{
+    struct rig rig;
+    struct talker *talker;
+    struct brd_bytes replies;
+
+    rig_start(&rig, (struct brd_session_options){ .limits = { .pending_max = 2 } });
+    talker = &rig.talker[0];
+    leave_mortals(&rig, talker, 2000);
+    talk_ping(&talker->in, 1, NULL, 0);
+    talk_purge(&talker->in, 2);
+    talk_purge(&talker->in, 3);
+    talker->offered = talker->in.size;
+    while (brd_session_state(talker->session) == BRD_SESSION_OPEN)
+        give(talker); /* nobody takes the replies */
+    ck_assert_int_eq(brd_session_state(talker->session), BRD_SESSION_FULL);
+    converse_alone(talker);
+    replies = received(talker);
+    expect(&replies, 1, BRD_OK);
+    ck_assert_int_eq(expect(&replies, 2, BRD_OK), 2000);
+    ck_assert_int_eq(expect(&replies, 3, BRD_OK), 0);
+    ck_assert_uint_eq(replies.size, 0);
+    rig_end(&rig);
+}
+END_TEST
+
+START_TEST(a_conversation_may_end_in_the_middle_of_a_purge)
+{
+    struct rig rig;
+    struct talker *talker;
+    struct brd_bytes replies;
+
+    rig_start(&rig, (struct brd_session_options){ .requests_at_once = 0 });
+    leave_mortals(&rig, &rig.talker[0], 2000);
+    talk_purge(&rig.talker[0].in, 1);
+    rig.talker[0].offered = rig.talker[0].in.size;
+    give(&rig.talker[0]);
+    ck_assert_uint_eq(rig.talker[0].taken, 0);
+    brd_session_close(rig.talker[0].session, BRD_TIMEOUT);
+    give(&rig.talker[0]);
+    replies = received(&rig.talker[0]);
+    expect(&replies, 0, BRD_TIMEOUT);
+    ck_assert_uint_eq(replies.size, 0);
+
+    talker = &rig.talker[1];
+    talk_purge(&talker->in, 1);
+    converse_alone(talker);
+    replies = received(talker);
+    ck_assert_int_lt(expect(&replies, 1, BRD_OK), 2000);
+    talk_count(&talker->in, 2, false);
+    converse_alone(talker);
+    replies = received(talker);
+    expect(&replies, 1, BRD_OK);
+    ck_assert_int_eq(expect(&replies, 2, BRD_OK), 0);
+    rig_end(&rig);
+}
+END_TEST
+
 static Suite *
 make_suite(void)
 {
@@ -337,6 +502,9 @@ make_suite(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, conversations_in_one_batch_are_answered_as_if_alone, 0, 60);
     tcase_add_test(tcase, a_session_that_others_made_full_leaves_what_was_staged_for_later);
+    tcase_add_loop_test(tcase, others_are_served_between_the_parts_of_a_purge, 0, 2);
+    tcase_add_test(tcase, a_purge_waits_for_output_that_is_full_and_goes_on_behind_it);
+    tcase_add_test(tcase, a_conversation_may_end_in_the_middle_of_a_purge);
     tcase_add_test(tcase, staging_ends_when_the_group_is_full);
     suite_add_tcase(suite, tcase);
     return suite;
