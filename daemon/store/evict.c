@@ -801,7 +801,8 @@ brd_victim_spare(struct brd_guard *guard, const struct brd_victim *victim)
 
 /* ---- sweeping dead items out ---- */
 
-/* Take one item of the rest; false: there is none, and the sweep is over. */
+/* Take one item of the rest; false: there is none, and the sweep is over. In the
+ * sweep's hand it does not count: a clear may come before it is put back. */
 static bool
 sweep_next(struct brd_keyspace *keyspace, enum evict_queue_name name, uint64_t *out_item)
 {
@@ -814,6 +815,7 @@ sweep_next(struct brd_keyspace *keyspace, enum evict_queue_name name, uint64_t *
     any = fifo_pop(&queue->rest, out_item, &chunk);
     if (any) {
         chunk_done(keyspace, chunk);
+        brd_counter_add(&evict->items[name], UINT64_MAX);
     } else {
         fifo_append(&queue->swept, &queue->fresh);
         queue->fresh = queue->swept;
@@ -843,13 +845,11 @@ sweep_item(struct brd_keyspace *keyspace, enum evict_queue_name name, uint64_t i
     brd_mutex_lock(&evict->lock);
     stays = mark_queue(mark) == name && mark_parity(mark) != evict->queues[name].parity;
     if (stays && push_to(keyspace, &evict->queues[name].swept, item)) {
+        brd_counter_add(&evict->items[name], 1);
         entry_set_mark(entry, mark_make(name, evict->queues[name].parity, mark_uses(mark)));
-    } else {
-        brd_counter_add(&evict->items[name], UINT64_MAX);
-        if (stays) {
-            evict->lost = true;
-            entry_set_mark(entry, 0);
-        }
+    } else if (stays) {
+        evict->lost = true;
+        entry_set_mark(entry, 0);
     }
     brd_mutex_unlock(&evict->lock);
     brd_guard_end(&guard);

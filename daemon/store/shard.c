@@ -301,8 +301,8 @@ shard_nearest(struct shard *shard)
     if (shard->expiry == NULL)
         return NULL;
     entry = expiry_nearest(shard->expiry, &bound_ms);
-    if (entry != NULL)
-        raise_to(&shard->next_deadline, bound_ms);
+    /* A reaper that stopped at its last entry has not looked whether there are more. */
+    raise_to(&shard->next_deadline, entry != NULL ? bound_ms : UINT64_MAX);
     return entry;
 }
 

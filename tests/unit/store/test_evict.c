@@ -5,6 +5,7 @@
 #include "store_test.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 #define LIMIT (UINT64_C(64) << 20) /* so small that queues are kept from the first key on */
 
@@ -419,6 +420,31 @@ START_TEST(volatile_ttl_takes_only_keys_with_a_deadline_the_nearest_first)
 }
 END_TEST
 
+/* The reaper may stop where it has just taken the last key that had a deadline. */
+START_TEST(volatile_ttl_does_not_look_for_ever_for_deadlines_that_are_gone)
+{
+    struct brd_victim victim;
+    struct brd_guard guard;
+    uint32_t budget = 1000;
+    uint32_t reaped = 0;
+    uint32_t shard;
+    unsigned n;
+
+    open_with(BRD_EVICTION_VOLATILE_TTL);
+    for (n = 0; n < 1000; n++)
+        put_number(n, 0);
+    for (n = 1000; n < 3000; n++)
+        put_number(n, 1000);
+    while (brd_keyspace_count(keyspace) > 1000)
+        for (shard = 0; shard < brd_keyspace_shards(keyspace); shard++)
+            reaped += brd_shard_reap(keyspace, shard, 2000, 1);
+    ck_assert_uint_eq(reaped, 2000);
+    ck_assert_uint_eq(brd_keyspace_count(keyspace), 1000);
+    ck_assert_int_eq(brd_victim_find(&guard, keyspace, &budget, &victim), BRD_NOT_FOUND);
+    close_store();
+}
+END_TEST
+
 START_TEST(a_victim_that_is_spared_stays_in_its_queue)
 {
     struct brd_victim victim;
@@ -596,6 +622,48 @@ START_TEST(readers_writers_and_changes_of_the_policy_go_on_at_once)
 }
 END_TEST
 
+static _Atomic unsigned tended;
+
+static void *
+tend_on(void *arg)
+{
+    (void)arg;
+    while (!atomic_load(&stop)) {
+        brd_keyspace_tend_eviction(keyspace, 500);
+        atomic_fetch_add(&tended, 1);
+    }
+    return NULL;
+}
+
+/* A clear may come while a sweep has an item in its hand. */
+START_TEST(clears_do_not_upset_the_books_of_a_sweep)
+{
+    pthread_t thread;
+    unsigned before;
+    unsigned round;
+    unsigned n;
+
+    open_with(BRD_EVICTION_S3FIFO);
+    atomic_store(&stop, false);
+    pthread_create(&thread, NULL, tend_on, NULL);
+    for (round = 0; round < 200; round++) {
+        for (n = 0; n < 1000; n++)
+            put_number(n, 0);
+        for (n = 0; n < 900; n++)
+            remove_number(n);
+        clear_all(keyspace, ++version);
+        free_graveyard(store);
+        before = atomic_load(&tended);
+        while (atomic_load(&tended) - before < 2) /* its hand is empty */
+            sched_yield();
+        ck_assert_uint_eq(queued(), 0);
+    }
+    atomic_store(&stop, true);
+    pthread_join(thread, NULL);
+    close_store();
+}
+END_TEST
+
 RUN_TESTS("evict", every_policy_evicts_each_key_once_and_leaves_nothing_behind,
           without_a_policy_nothing_goes_and_nothing_is_kept,
           a_limit_far_away_costs_nothing_until_half_of_it_is_used,
@@ -604,7 +672,9 @@ RUN_TESTS("evict", every_policy_evicts_each_key_once_and_leaves_nothing_behind,
           keys_that_pass_do_not_fill_the_queues, a_clear_empties_the_queues,
           lru_prefers_what_was_not_used_for_long, random_gives_every_key_the_same_time,
           volatile_ttl_takes_only_keys_with_a_deadline_the_nearest_first,
+          volatile_ttl_does_not_look_for_ever_for_deadlines_that_are_gone,
           a_victim_that_is_spared_stays_in_its_queue,
           policies_change_in_slices_and_none_forgets_a_key,
           a_key_that_found_no_memory_for_its_place_gets_one_later,
-          readers_writers_and_changes_of_the_policy_go_on_at_once)
+          readers_writers_and_changes_of_the_policy_go_on_at_once,
+          clears_do_not_upset_the_books_of_a_sweep)
