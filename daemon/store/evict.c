@@ -254,7 +254,7 @@ near_distance(const struct evict *evict)
 }
 
 /* Make another table where the size of the cache has changed, if it takes no
- * more than bytes_max. Without a lock. */
+ * more than bytes_max; else it is due. Without a lock. */
 static void
 fit_ghosts(struct brd_keyspace *keyspace, struct ghosts *ghosts, uint64_t capacity,
            uint64_t bytes_max)
@@ -262,8 +262,12 @@ fit_ghosts(struct brd_keyspace *keyspace, struct ghosts *ghosts, uint64_t capaci
     struct evict *evict = &keyspace->evict;
     struct ghost_table *table;
 
-    if (ghost_table_bytes_for(capacity) > bytes_max)
+    if (ghost_table_bytes_for(capacity) > bytes_max) {
+        brd_mutex_lock(&evict->lock);
+        evict->ghosts_due = true;
+        brd_mutex_unlock(&evict->lock);
         return;
+    }
     table = ghost_table_create(capacity);
     if (table == NULL)
         return; /* the one there is will do; the next eviction tries again */
@@ -294,6 +298,21 @@ fit_all_ghosts(struct brd_keyspace *keyspace, uint64_t bytes_max)
         fit_ghosts(keyspace, &evict->small_ghosts, small, bytes_max);
     if (BRD_UNLIKELY(main_wanted))
         fit_ghosts(keyspace, &evict->main_ghosts, main, bytes_max);
+}
+
+/* Make what was too large for those who evict. */
+static void
+fit_due_ghosts(struct brd_keyspace *keyspace)
+{
+    struct evict *evict = &keyspace->evict;
+    bool due;
+
+    brd_mutex_lock(&evict->lock);
+    due = evict->ghosts_due || evict->small_ghosts.table != NULL;
+    evict->ghosts_due = false;
+    brd_mutex_unlock(&evict->lock);
+    if (due)
+        fit_all_ghosts(keyspace, UINT64_MAX);
 }
 
 /* Free a table of ghosts that are all too old. Without a lock. */
@@ -995,6 +1014,7 @@ enter_kind(struct brd_keyspace *keyspace, enum evict_kind kind)
     evict->small_share = SHARE_FIRST;
     evict->near_small = 0;
     evict->near_main = 0;
+    evict->ghosts_due = false;
     brd_mutex_unlock(&evict->lock);
     atomic_store_explicit(&evict->epoch, 1, memory_order_relaxed);
     atomic_store_explicit(&evict->kind, kind, memory_order_relaxed);
@@ -1107,8 +1127,7 @@ brd_keyspace_tend_eviction(struct brd_keyspace *keyspace, uint32_t max)
     steps += settle(keyspace, max);
     steps += free_left_over(keyspace, max);
     if (atomic_load_explicit(&evict->kind, memory_order_relaxed) == EVICT_KIND_QUEUES) {
-        if (evict->small_ghosts.table != NULL)
-            fit_all_ghosts(keyspace, UINT64_MAX);
+        fit_due_ghosts(keyspace);
         shed_ghosts(keyspace, &evict->small_ghosts);
         shed_ghosts(keyspace, &evict->main_ghosts);
         steps += sweep(keyspace, max);

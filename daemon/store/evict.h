@@ -59,8 +59,9 @@ struct evict {
     uint64_t small_share;      /* of all items, in 2^-32 */
     uint32_t near_small;       /* ghosts that came back soon, since the share was last moved */
     uint32_t near_main;
-    bool lost;             /* an entry is in no queue, because memory was out */
-    uint64_t epoch_left;   /* AGES: new keys until the next epoch */
+    bool lost;           /* an entry is in no queue, because memory was out */
+    bool ghosts_due;     /* a victim found no room for ghosts: they are the maintainer's to make */
+    uint64_t epoch_left; /* AGES: new keys until the next epoch */
     uint64_t epoch_length; /* in new keys */
     uint64_t victims;      /* of this epoch */
     uint64_t victim_ages;  /* their sum, in epochs */

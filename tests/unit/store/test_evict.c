@@ -259,6 +259,34 @@ START_TEST(a_key_that_comes_back_soon_goes_to_the_main_queue)
 }
 END_TEST
 
+/* Room for so many ghosts is not made by a writer; the thread that tends makes it,
+ * as soon as somebody has been evicted. */
+START_TEST(a_large_cache_remembers_whom_it_evicted_too)
+{
+    const unsigned count = 100000;
+    struct brd_eviction_info info;
+    uint64_t number;
+    unsigned n;
+
+    open_with(BRD_EVICTION_S3FIFO);
+    for (n = 0; n < count; n++)
+        put_number(n, 0);
+    tend();
+    brd_keyspace_get_eviction(keyspace, &info);
+    ck_assert_uint_eq(info.ghosts, 0); /* nobody has been evicted */
+    ck_assert_int_eq(evict_one(&number), BRD_OK);
+    tend();
+    brd_keyspace_get_eviction(keyspace, &info);
+    ck_assert_uint_ge(info.ghosts, count / 10 * 8);
+    ck_assert_int_eq(evict_one(&number), BRD_OK);
+    put_number(number, 0);
+    brd_keyspace_get_eviction(keyspace, &info);
+    ck_assert_uint_eq(info.ghost_hits, 1);
+    ck_assert_uint_eq(info.main_items, 1);
+    close_store();
+}
+END_TEST
+
 START_TEST(the_small_queue_grows_where_keys_come_back_just_too_late)
 {
     struct brd_eviction_info info;
@@ -668,6 +696,7 @@ RUN_TESTS("evict", every_policy_evicts_each_key_once_and_leaves_nothing_behind,
           without_a_policy_nothing_goes_and_nothing_is_kept,
           a_limit_far_away_costs_nothing_until_half_of_it_is_used,
           what_was_used_twice_outlives_a_scan, a_key_that_comes_back_soon_goes_to_the_main_queue,
+          a_large_cache_remembers_whom_it_evicted_too,
           the_small_queue_grows_where_keys_come_back_just_too_late,
           keys_that_pass_do_not_fill_the_queues, a_clear_empties_the_queues,
           lru_prefers_what_was_not_used_for_long, random_gives_every_key_the_same_time,
