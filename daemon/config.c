@@ -917,6 +917,7 @@ config_engine_options(const struct config *config, struct brd_engine_options *ou
         .stripes = (uint32_t)config->number[CONFIG_STRIPES],
         .max_memory_bytes = config_max_memory(config),
         .eviction = config_eviction(config),
+        .huge_pages = config->number[CONFIG_HUGE_PAGES] != 0,
         .durability =
             (enum brd_durability)(config->number[CONFIG_DURABILITY] + BRD_DURABILITY_NONE),
         .max_key_bytes = config->number[CONFIG_MAX_KEY_SIZE],

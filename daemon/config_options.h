@@ -107,6 +107,9 @@ enum config_type {
       "durability is none, else noeviction") \
     X(STRIPES, "memory", "stripes", NUMBER, "1024", NULL, 0, 1, 65536, 0, NULL, \
       "locks of the key space: a power of two") \
+    X(HUGE_PAGES, "memory", "huge-pages", BOOL, "no", NULL, 0, 0, 1, 0, NULL, \
+      "keep data in pages of 2 MiB where the system's transparent huge pages are madvise or " \
+      "always: faster, but slower to give memory back") \
     \
     X(DATA_DIR, "storage", "data-dir", TEXT, NULL, NULL, 0, 0, 0, 0, NULL, \
       "where the log is kept; none: in memory only. Default: $STATE_DIRECTORY, else ./brindle-data") \

@@ -1,7 +1,6 @@
 #include "host.h"
 
 #include <sched.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -156,4 +155,18 @@ host_rss_max(void)
     struct rusage usage;
 
     return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
+}
+
+bool
+host_has_huge_pages(void)
+{
+    FILE *file = fopen(HOST_HUGE_PAGES_FILE, "re");
+    char text[64] = "";
+
+    if (file == NULL)
+        return false;
+    if (fgets(text, sizeof(text), file) == NULL)
+        text[0] = '\0';
+    fclose(file);
+    return text[0] != '\0' && strstr(text, "[never]") == NULL;
 }

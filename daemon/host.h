@@ -2,7 +2,10 @@
 #ifndef BRD_HOST_H
 #define BRD_HOST_H
 
+#include <stdbool.h>
 #include <stdint.h>
+
+#define HOST_HUGE_PAGES_FILE "/sys/kernel/mm/transparent_hugepage/enabled"
 
 /* CPUs this process may run on. */
 uint32_t host_cpus(void);
@@ -22,5 +25,8 @@ uint64_t host_raise_files(uint64_t wanted);
 /* Bytes of this process in memory now, and at most so far; 0 where unknown. */
 uint64_t host_rss(void);
 uint64_t host_rss_max(void);
+
+/* Does the system have transparent huge pages for programs that ask for them? */
+bool host_has_huge_pages(void);
 
 #endif

@@ -55,14 +55,28 @@ enum exit_code {
  *                     other classes have already, and of 40 KiB for entries of 160:
  *                     the books of a run take 128 bytes, and those of a page of
  *                     entries of 128 did: 4 bytes for each
+ * thp                 asks for huge pages everywhere; whether the system may follow
+ *                     is another question, which huge-pages answers (allow_huge_pages)
  *
  * Only what every build of jemalloc knows: it complains of the rest on stderr. So not
  * cache_oblivious:false, which spares a page beside each large value; Debian's build is
  * without that page anyhow, and does not know the option. */
 extern const char *malloc_conf;
 const char *malloc_conf = "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,"
-                          "oversize_threshold:0,slab_sizes:64-64:4|128-128:4|160-160:10|"
-                          "256-256:4|512-512:4|1024-1024:4|2048-2048:4";
+                          "oversize_threshold:0,thp:always,slab_sizes:64-64:4|128-128:4|"
+                          "160-160:10|256-256:4|512-512:4|1024-1024:4|2048-2048:4";
+
+/* jemalloc's first pages are filled by the constructors of libraries, long before the
+ * configuration is known, and would be huge ones (6 MB). This runs before all of them;
+ * main allows again what is wanted. */
+static void
+forbid_huge_pages(void)
+{
+    brd_allocator_allow_huge_pages(false);
+}
+
+static void (*before_constructors)(void)
+    __attribute__((section(".preinit_array"), used)) = forbid_huge_pages;
 #endif
 
 struct watchdog {
@@ -431,6 +445,19 @@ take_signals(void)
     return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
+/* Before memory is filled. Where no huge pages are wanted there are none, also where
+ * the system would give them to everybody. */
+static void
+allow_huge_pages(const struct config *config)
+{
+    bool wanted = config->number[CONFIG_HUGE_PAGES] != 0;
+
+    brd_allocator_allow_huge_pages(wanted);
+    if (wanted && !host_has_huge_pages())
+        brd_diag_warning("%s: huge-pages is yes, but the system gives none (%s)",
+                         config->where[CONFIG_HUGE_PAGES], HOST_HUGE_PAGES_FILE);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -457,6 +484,7 @@ main(int argc, char **argv)
     daemon.signal_fd = take_signals();
     BRD_CHECK(daemon.signal_fd >= 0);
     raise_files(&daemon.config);
+    allow_huge_pages(&daemon.config);
     warn_not_built(&daemon.config, CONFIG_RESP_LISTEN, "the Redis protocol");
     warn_not_built(&daemon.config, CONFIG_HTTP_LISTEN, "HTTP");
 

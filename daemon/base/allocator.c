@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 int mallctl(const char *name, void *oldp, size_t *oldlenp, void *newp, size_t newlen)
     __attribute__((weak));
@@ -121,4 +122,11 @@ brd_allocator_flush_thread(void)
 {
     if (mallctl != NULL)
         (void)mallctl("thread.tcache.flush", NULL, NULL, NULL, 0);
+}
+
+void
+brd_allocator_allow_huge_pages(bool allow)
+{
+    /* A kernel without huge pages refuses: then there is nothing to forbid. */
+    (void)prctl(PR_SET_THP_DISABLE, allow ? 0 : 1, 0, 0, 0);
 }

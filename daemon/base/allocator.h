@@ -34,6 +34,11 @@ void brd_allocator_flush_thread(void);
  * (0.1 ms for each MiB): not for a thread that anybody waits for. */
 void brd_allocator_purge(void);
 
+/* Whether the system may from now on put huge pages where the process has asked for
+ * them: the allocator does as main.c sets it up, the store for its tables. The whole
+ * process, any thread. What is in a huge page already stays there. */
+void brd_allocator_allow_huge_pages(bool allow);
+
 /* "jemalloc 5.3.0", when it really is what allocates, or "system malloc". Static
  * storage. */
 const char *brd_allocator_name(void);

@@ -29,6 +29,7 @@ struct brd_engine_options {
     uint32_t stripes;               /* 0: 1024 */
     uint64_t max_memory_bytes;      /* of keys, values and their overhead; 0: no limit */
     enum brd_eviction eviction;     /* what happens at max_memory_bytes */
+    bool huge_pages;                /* they are allowed: forbid them while memory is sparse */
     enum brd_durability durability; /* of `default`; NONE without a data_dir */
     uint64_t max_key_bytes;         /* 0: 64 KiB; at most 1 MiB */
     uint64_t max_value_bytes;       /* 0: 64 MiB */

@@ -29,6 +29,13 @@
  * up its own cache of freed memory each time: scattered over as many runs of pages
  * as it has pieces, it kept 20 MB after 400,000 keys of mixed sizes were cleared.
  *
+ * Huge pages, where they are wanted (huge-pages): the kernel also joins pages behind
+ * our back (khugepaged), into huge ones of which one page in 512 may be in use. After
+ * a mass delete it would so bring back, within minutes, what was given to the system,
+ * and the allocator would not know. So while more than half as much has been given
+ * back as is in use, no new ones are allowed; and again when it is less than a
+ * quarter. Huge pages that are there stay.
+ *
  * Not counted: free pages that the allocator will give back, within about a second
  * (main.c). Where values of one size replace those of another, that is much in a
  * second: so when these pages come to more than a sixteenth of the limit, at least
@@ -40,13 +47,14 @@
 #include "base/allocator.h"
 #include "engine/core.h"
 
-#define INTERVAL_NS     (100 * BRD_NS_PER_MS)
-#define STEP_BYTES_MIN  (UINT64_C(1) << 20)
-#define STEP_PART       64
-#define ALLOWANCE_PART  16
-#define DIRTY_BYTES_MIN (UINT64_C(16) << 20)
-#define FREE_HOLES      (UINT64_C(8) << 20)
-#define FREE_BOOKS      (UINT64_C(4) << 20)
+#define INTERVAL_NS      (100 * BRD_NS_PER_MS)
+#define STEP_BYTES_MIN   (UINT64_C(1) << 20)
+#define STEP_PART        64
+#define ALLOWANCE_PART   16
+#define DIRTY_BYTES_MIN  (UINT64_C(16) << 20)
+#define SPARSE_BYTES_MIN (UINT64_C(64) << 20)
+#define FREE_HOLES       (UINT64_C(8) << 20)
+#define FREE_BOOKS       (UINT64_C(4) << 20)
 
 void
 memory_init(struct brd_engine *engine)
@@ -56,6 +64,7 @@ memory_init(struct brd_engine *engine)
     (void)brd_allocator_get_stats(&stats);
     engine->memory.empty_metadata = stats.metadata;
     engine->memory.next_ns = 0;
+    engine->memory.sparse = false;
     atomic_init(&engine->memory.counted, 0);
 }
 
@@ -87,6 +96,22 @@ memory_is_dirty(uint64_t limit, uint64_t active, uint64_t dirty)
     return limit > 0 && dirty > most && active + dirty > limit;
 }
 
+bool
+memory_is_sparse(uint64_t active, uint64_t retained, bool sparse)
+{
+    return retained >= SPARSE_BYTES_MIN && retained > (sparse ? active / 4 : active / 2);
+}
+
+static void
+judge_huge_pages(struct brd_engine *engine, const struct brd_allocator_stats *stats)
+{
+    bool sparse = memory_is_sparse(stats->active, stats->retained, engine->memory.sparse);
+
+    if (engine->options.huge_pages && sparse != engine->memory.sparse)
+        brd_allocator_allow_huge_pages(!sparse);
+    engine->memory.sparse = sparse;
+}
+
 void
 memory_measure(struct brd_engine *engine)
 {
@@ -104,6 +129,7 @@ memory_measure(struct brd_engine *engine)
     meter->next_ns = now_ns + INTERVAL_NS;
     brd_allocator_flush_thread();
     if (brd_allocator_get_stats(&stats)) {
+        judge_huge_pages(engine, &stats);
         if (stats.metadata > meter->empty_metadata)
             overhead += stats.metadata - meter->empty_metadata;
         given = stats.allocated > stats.cached ? stats.allocated - stats.cached : 0;

@@ -12,6 +12,7 @@ struct brd_engine;
 struct memory_meter {
     uint64_t empty_metadata;  /* the allocator's, before anything was stored */
     uint64_t next_ns;         /* monotonic; when to measure again; the background thread's */
+    bool sparse;              /* as memory_is_sparse said last; likewise */
     _Atomic uint64_t counted; /* relaxed; see memory_overhead */
 };
 
@@ -42,5 +43,12 @@ bool memory_is_dirty(uint64_t limit, uint64_t active, uint64_t dirty);
  * unused      bytes in pages that hold something, of holes.
  * counted     so far. */
 uint64_t memory_count(uint64_t limit, uint64_t overhead, uint64_t unused, uint64_t counted);
+
+/* Has so much been given back that new huge pages would bring it in again? Pure.
+ *
+ * active      bytes of pages that hold something.
+ * retained    bytes of addresses whose pages were given back.
+ * sparse      what was said last. */
+bool memory_is_sparse(uint64_t active, uint64_t retained, bool sparse);
 
 #endif

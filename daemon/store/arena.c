@@ -88,6 +88,8 @@ map_slab(void)
     if (lead > 0)
         munmap(at, lead);
     munmap(at + lead + SLAB_BYTES, SLAB_BYTES - lead);
+    /* A wish, which the process may forbid for all its memory (main.c). */
+    (void)madvise(at + lead, SLAB_BYTES, MADV_HUGEPAGE);
     return at + lead;
 }
 

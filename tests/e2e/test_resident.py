@@ -6,12 +6,13 @@ have an allocator of their own."""
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
-from daemon import Daemon, Results, build_folder  # noqa: E402
+from daemon import Daemon, Results, build_folder, until  # noqa: E402
 
 MIB = 1 << 20
 PROGRAM_BYTES = 16 * MIB  # code, stacks, and what the smallest daemon has
@@ -58,6 +59,26 @@ def load(daemon, keys, size, *args):
 def rss(daemon):
     pages = int(pathlib.Path(f"/proc/{daemon.pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGESIZE")
+
+
+def huge_pages(daemon):
+    """Bytes of memory in transparent huge pages."""
+    for line in pathlib.Path(f"/proc/{daemon.pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("AnonHugePages:"):
+            return int(line.split()[1]) << 10
+    return None
+
+
+def allowed(daemon):
+    """Whether the process allows the kernel to make huge pages; None: an old kernel."""
+    status = pathlib.Path(f"/proc/{daemon.pid}/status").read_text()
+    found = re.search(r"^THP_enabled:\s*(\d)", status, re.M)
+    return bool(int(found[1])) if found else None
+
+
+def system_gives_huge_pages():
+    modes = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return modes.exists() and "[never]" not in modes.read_text()
 
 
 def eventually(daemon, below):
@@ -120,8 +141,8 @@ def the_parts_add_up():
         print("cleared:", check_sums(daemon))
 
 
-def what_is_cleared_or_expires_is_given_back():
-    with start("--max-memory", "1gb") as daemon:
+def what_is_cleared_or_expires_is_given_back(*args):
+    with start("--max-memory", "1gb", *args) as daemon:
         load(daemon, 1000, 100)
         empty = rss(daemon)
         for what, args in (("cleared", ()), ("expired", ("--ttl", "3s"))):
@@ -153,6 +174,26 @@ def resident_memory_stays_near_the_limit(policy):
         assert most <= limit + limit // 8 + 48 * MIB, most // MIB
 
 
+def huge_pages_are_used_where_they_are_wanted():
+    with start("--max-memory", "1gb") as daemon:
+        load(daemon, 400000, 100)
+        assert huge_pages(daemon) == 0, huge_pages(daemon)
+        assert allowed(daemon) in (False, None)
+    with start("--max-memory", "1gb", "--huge-pages", "yes") as daemon:
+        load(daemon, 1000000, 100)
+        print(f"{huge_pages(daemon) // MIB} of {rss(daemon) // MIB} MiB in huge pages")
+        check_sums(daemon)
+        found = huge_pages(daemon) > 0
+        assert found == system_gives_huge_pages(), huge_pages(daemon)
+        assert ("huge-pages is yes, but" in "\n".join(daemon.log)) != found
+        assert allowed(daemon) in (True, None)
+        cli(daemon, "clear")
+        if stats(daemon)["allocator_metadata"] > 0:  # jemalloc, which knows what it gave back
+            until(lambda: stats(daemon) and allowed(daemon) in (False, None), what="no new ones")
+        load(daemon, 1000000, 100)
+        until(lambda: stats(daemon) and allowed(daemon) in (True, None), what="new ones again")
+
+
 def bytes_for_each_key_are_measured():
     with start("--max-memory", "1gb") as daemon:
         def measure():
@@ -182,6 +223,10 @@ def main():
         return 0
     results.run("the parts add up", the_parts_add_up)
     results.run("what is cleared or expires is given back", what_is_cleared_or_expires_is_given_back)
+    results.run("what is cleared or expires is given back (huge pages)",
+                what_is_cleared_or_expires_is_given_back, "--huge-pages", "yes")
+    results.run("huge pages are used where they are wanted",
+                huge_pages_are_used_where_they_are_wanted)
     results.run("bytes for each key are measured", bytes_for_each_key_are_measured)
     for policy in ("noeviction", "s3fifo", "random"):
         results.run(f"resident memory stays near the limit ({policy})",

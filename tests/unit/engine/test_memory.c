@@ -18,6 +18,18 @@ START_TEST(a_small_limit_is_exact)
 }
 END_TEST
 
+START_TEST(huge_pages_are_for_memory_that_is_in_use)
+{
+    ck_assert(!memory_is_sparse(GIB, 0, false));
+    ck_assert(!memory_is_sparse(GIB, GIB / 2, false));
+    ck_assert(memory_is_sparse(GIB, GIB / 2 + 1, false));
+    ck_assert(memory_is_sparse(GIB, GIB / 4 + 1, true)); /* not again at once */
+    ck_assert(!memory_is_sparse(GIB, GIB / 4, true));
+    ck_assert(!memory_is_sparse(0, 64 * MIB - 1, true)); /* a small daemon never */
+    ck_assert(memory_is_sparse(0, 64 * MIB, false));
+}
+END_TEST
+
 START_TEST(holes_count_beyond_a_sixteenth)
 {
     const uint64_t allowance = GIB / 16 + 8 * MIB;
@@ -89,6 +101,7 @@ main(void)
     int failed;
 
     tcase_add_test(tcase, a_small_limit_is_exact);
+    tcase_add_test(tcase, huge_pages_are_for_memory_that_is_in_use);
     tcase_add_test(tcase, holes_count_beyond_a_sixteenth);
     tcase_add_test(tcase, what_is_counted_does_not_tremble);
     tcase_add_test(tcase, the_allocators_books_leave_half_of_the_limit);
