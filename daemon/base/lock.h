@@ -35,7 +35,7 @@ enum brd_lock_rank {
     BRD_RANK_QUEUES,    /* store: a keyspace's eviction queues */
     BRD_RANK_WAL_QUEUE, /* wal: records waiting to be written */
     BRD_RANK_WAL_STATE, /* wal: segments, positions, poison */
-    BRD_RANK_FREER,     /* engine: memory waiting to be freed */
+    BRD_RANK_FREER,     /* store: free memory, what waits to be freed, the list of keyspaces */
     BRD_RANK_SERVER,    /* server: lists of connections and waiters */
     BRD_RANK_MAILBOX,   /* server: messages to a worker */
     BRD_RANK_DIAG,      /* diag: one line at a time */
