@@ -21,10 +21,20 @@ static _Atomic bool stop;
 static struct key group_keys[GROUPS][GROUP_KEYS];
 static uint64_t group_hashes[GROUPS][GROUP_KEYS];
 
+/* What the only writer of a key knows of it. */
+struct known {
+    uint64_t version; /* 0: it is absent */
+    uint64_t deadline_ms;
+    uint64_t clears; /* as of before it was put */
+};
+
 struct worker {
     pthread_t thread;
     struct random random;
     uint64_t done;
+    uint64_t wrong;
+    unsigned who;
+    struct known known[SINGLES];
 };
 
 static void
@@ -58,6 +68,8 @@ start(struct worker *worker, void *(*run)(void *arg))
 {
     worker->random.state = random_next(&seeds);
     worker->done = 0;
+    worker->wrong = 0;
+    memset(worker->known, 0, sizeof(worker->known));
     ck_assert_int_eq(brd_thread_start(&worker->thread, "worker", run, worker), BRD_OK);
 }
 
@@ -161,34 +173,72 @@ START_TEST(several_keys_are_put_at_once_or_not_yet)
 END_TEST
 
 static _Atomic uint64_t now_ms;
+static _Atomic uint64_t clears; /* odd while one is under way */
 
 static void
-put_single(struct worker *worker, const struct key *key)
+put_single(struct worker *worker, const struct key *key, struct known *known)
 {
     uint64_t deadline_ms =
         random_below(&worker->random, 2) == 0 ? 0 : now_ms + random_below(&worker->random, 200);
 
-    put(store, keyspace, key->bytes, key->bytes, atomic_fetch_add(&version, 1) + 1, deadline_ms,
-        now_ms);
+    *known = (struct known){ .version = atomic_fetch_add(&version, 1) + 1,
+                             .deadline_ms = deadline_ms,
+                             .clears = atomic_load(&clears) };
+    put(store, keyspace, key->bytes, key->bytes, known->version, deadline_ms, now_ms);
 }
 
-/* Puts and removals, in long runs, so that tables grow and shrink. */
+/* The key is what its writer left, or absent for a reason; then it stays absent. */
+static bool
+is_as_known(const struct key *key, struct known *known)
+{
+    uint64_t hash = brd_store_hash(store, key->bytes);
+    uint64_t at_ms = now_ms;
+    struct known then = *known;
+    struct brd_guard guard;
+    struct brd_view view;
+    uint64_t seen;
+    bool found;
+
+    brd_guard_begin(&guard, keyspace, BRD_GUARD_READ, hash);
+    found = brd_guard_find(&guard, hash, key->bytes, at_ms, &view, &seen) == BRD_OK;
+    brd_guard_end(&guard);
+    if (found)
+        return then.version != 0 && view.version == then.version &&
+               view.deadline_ms == then.deadline_ms &&
+               (then.deadline_ms == 0 || then.deadline_ms > at_ms);
+    known->version = 0;
+    return then.version == 0 || (then.deadline_ms != 0 && then.deadline_ms <= now_ms) ||
+           then.clears % 2 == 1 || then.clears != atomic_load(&clears);
+}
+
+/* Puts and removals, in long runs, so that tables grow and shrink. Each of the two
+ * writers has keys of its own, and looks now and then whether they are what it left. */
 static void *
 write_singles(void *arg)
 {
     struct worker *worker = arg;
     bool growing = true;
+    struct known *known;
     struct key key;
+    uint32_t number;
     int round;
 
     for (round = 0; round < 4 * ROUNDS; round++) {
-        key_make(&key, random_below(&worker->random, SINGLES));
+        number = 2 * random_below(&worker->random, SINGLES / 2) + worker->who;
+        known = &worker->known[number];
+        key_make(&key, number);
+        if (!is_as_known(&key, known))
+            worker->wrong++;
         if (round % SINGLES == 0)
             growing = !growing || round == 0;
-        if (random_below(&worker->random, 10) < (growing ? 9u : 1u))
-            put_single(worker, &key);
-        else
+        if (random_below(&worker->random, 10) < (growing ? 9u : 1u)) {
+            put_single(worker, &key, known);
+        } else {
             removed(store, keyspace, key.bytes, atomic_fetch_add(&version, 1) + 1, now_ms);
+            known->version = 0;
+        }
+        if (!is_as_known(&key, known))
+            worker->wrong++;
         if (round % 50 == 0)
             atomic_fetch_add(&now_ms, 1);
         worker->done++;
@@ -261,8 +311,11 @@ look_after(void *arg)
         (void)brd_keyspace_count(keyspace);
         (void)brd_keyspace_newest_removal(keyspace);
         (void)brd_store_used_bytes(store);
-        if (random_below(&worker->random, 100) == 0)
+        if (random_below(&worker->random, 100) == 0) {
+            atomic_fetch_add(&clears, 1);
             clear_all(keyspace, atomic_fetch_add(&version, 1) + 1);
+            atomic_fetch_add(&clears, 1);
+        }
         worker->done++;
     }
     return wrong == 0 ? NULL : arg;
@@ -270,21 +323,24 @@ look_after(void *arg)
 
 START_TEST(everything_goes_on_at_the_same_time)
 {
-    struct worker writers[2];
-    struct worker others[3];
+    static struct worker writers[2];
+    static struct worker others[3];
     void *failed;
     int i;
 
     setup("singles", 2); /* large enough for whole chunks */
     atomic_store(&now_ms, UINT64_C(1700000000000));
-    start(&writers[0], write_singles);
-    start(&writers[1], write_singles);
+    for (i = 0; i < 2; i++) {
+        writers[i].who = (unsigned)i;
+        start(&writers[i], write_singles);
+    }
     start(&others[0], read_singles);
     start(&others[1], read_singles);
     start(&others[2], look_after);
     for (i = 0; i < 2; i++) {
         brd_thread_join(writers[i].thread);
         ck_assert_uint_eq(writers[i].done, 4 * ROUNDS);
+        ck_assert_uint_eq(writers[i].wrong, 0);
     }
     atomic_store(&stop, true);
     for (i = 0; i < 3; i++) {
