@@ -1,13 +1,23 @@
 /* A connection's round:
  *
  *      kept input -> session \
- *      one read   -> session  -> flush -> (again while its turn lasts) -> settle
+ *      one read   -> session  -> (again while its turn lasts) -> flush -> settle
  *
  * A connection from which nothing is kept and to which nothing is owed, as most
  * are, is only read at first, into the worker's *window*: its keys are hashed and
  * fetched together with those of the next ones, and they are run when a group of
  * requests is full, or nobody is left. That hides the waiting for memory where
  * clients do not pipeline.
+ *
+ * What a window's connections are to be told is *held back* until some of them
+ * have run (`unsent`), over several windows where each is short. A send wakes a
+ * client that sleeps, which the sender pays for and which may cost more than all
+ * the requests; of a client that gets several replies at short intervals it wakes
+ * the first time only. Bounded in connections and bytes, so that nobody waits
+ * long for others and the replies stay in the cache; a single large output fills
+ * it and leaves at once. It is empty again before the worker does anything else:
+ * before a connection that takes no part in windows has its turn, at the end of
+ * each step of a round, and so before the worker sleeps, moves or drains anybody.
  *
  * Reading is edge-triggered: `readable` stays set until a read comes back short
  * or empty, and the worker's list of ready connections remembers who is not
@@ -306,9 +316,10 @@ is_in_front(const struct conn *conn)
     return conn->worker->window_first < conn->worker->window_count;
 }
 
-/* Offer bytes to the session and send its output, until its turn is over or
- * something else than output that could be sent stops it. Returns the bytes
- * taken. The connection may be dead afterwards. */
+/* Offer bytes to the session until its turn is over or something else than output
+ * that could be sent stops it. Output is sent only where it is in the way; the
+ * rest is for finish(). Returns the bytes taken. The connection may be dead
+ * afterwards. */
 static size_t
 pump(struct conn *conn, struct brd_bytes bytes)
 {
@@ -330,8 +341,6 @@ pump(struct conn *conn, struct brd_bytes bytes)
         else if (now_ns >= until_ns)
             break;
     }
-    if (!conn->dead)
-        flush(conn);
     if (used > 0)
         conn->frame_ns = 0; /* what is left is another frame */
     return used;
@@ -480,8 +489,7 @@ start_linger(struct conn *conn)
     conn->lingering = true;
     conn->linger_until_ns = conn->worker->now_ns + (linger_ns != 0 ? linger_ns : LINGER_NS);
     leave_waiting(conn);
-    conn->readable = true;
-    discard(conn);
+    conn->readable = true; /* in its next turn: a window may be in the buffer now */
 }
 
 /* Put it on the lists where it belongs, and start or stop its clocks. */
@@ -555,10 +563,12 @@ may_read(const struct conn *conn)
             (!conn->last_read && brd_session_state(conn->session) == BRD_SESSION_OPEN));
 }
 
-/* Settle it, and remember whether it is done. */
+/* Send its output, settle it, and remember whether it is done. */
 static void
 finish(struct conn *conn)
 {
+    if (!conn->dead && !conn->lingering)
+        flush(conn);
     if (!conn->dead && !conn->lingering)
         settle(conn);
     if (conn->dead)
@@ -571,8 +581,35 @@ finish(struct conn *conn)
     }
 }
 
-void
-conn_run_window(struct worker *worker)
+/* In the order in which they ran. */
+static void
+finish_held(struct worker *worker)
+{
+    uint32_t i;
+
+    for (i = 0; i < worker->unsent_count; i++)
+        finish(worker->unsent[i]);
+    worker->unsent_count = 0;
+    worker->unsent_bytes = 0;
+}
+
+/* Its requests have run: finish it together with the next ones. */
+static void
+hold(struct conn *conn)
+{
+    struct worker *worker = conn->worker;
+
+    if (conn->dead)
+        return;
+    worker->unsent[worker->unsent_count++] = conn;
+    worker->unsent_bytes += conn->arrived.size + brd_session_unsent(conn->session);
+    if (worker->unsent_count == UNSENT_CONNS || worker->unsent_bytes >= UNSENT_BYTES)
+        finish_held(worker);
+}
+
+/* Run what the window holds. */
+static void
+run_window(struct worker *worker)
 {
     if (worker->window_count == 0)
         return;
@@ -581,12 +618,19 @@ conn_run_window(struct worker *worker)
         struct conn *conn = worker->window[worker->window_first++];
 
         pump_received(conn, conn->arrived);
-        finish(conn);
+        hold(conn);
     }
     brd_session_env_end(worker->env);
     worker->window_first = 0;
     worker->window_count = 0;
     worker->window_bytes = 0;
+}
+
+void
+conn_run_window(struct worker *worker)
+{
+    run_window(worker);
+    finish_held(worker); /* the log has been woken */
 }
 
 /* May it wait in the window between its read and its requests? */
@@ -615,7 +659,7 @@ receive_into_window(struct conn *conn)
     worker->window_bytes += (n + BRD_CACHE_LINE - 1) & ~(size_t)(BRD_CACHE_LINE - 1);
     room = brd_session_stage(conn->session, conn->arrived);
     if (!room || worker->window_count == WINDOW_CONNS || worker->window_bytes >= WINDOW_BYTES)
-        conn_run_window(worker);
+        run_window(worker);
 }
 
 static void
@@ -627,7 +671,7 @@ run(struct conn *conn, bool progress)
         receive_into_window(conn);
         return;
     }
-    conn_run_window(conn->worker); /* its group and its buffer are needed */
+    conn_run_window(conn->worker); /* group and buffer are needed, and it may take long */
     if (conn->lingering) {
         discard(conn);
     } else {

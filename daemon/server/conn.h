@@ -51,8 +51,9 @@ struct conn {
 /* Take a new connection over. Where that fails it is closed and counted. */
 void conn_open(struct worker *worker, const struct arrival *arrival);
 
-/* The next three may only read and leave the rest to conn_run_window, which must
- * follow before anything else is done to the connection. */
+/* The next three may only read, or read and run, and leave the rest to
+ * conn_run_window, which must follow before anything else is done to the
+ * connection. */
 
 /* Something happened on the socket (epoll's events). */
 void conn_on_events(struct conn *conn, uint32_t events);
@@ -63,7 +64,7 @@ void conn_run(struct conn *conn);
 /* The log has moved. */
 void conn_on_progress(struct conn *conn);
 
-/* Run what has been read for the worker's window. */
+/* Run what has been read for the worker's window, and send what is held back. */
 void conn_run_window(struct worker *worker);
 
 /* Read once more, finish what has been received, then close. */

@@ -26,6 +26,11 @@
 #define WINDOW_BYTES  (64 * 1024)
 #define WORKER_BUFFER (WINDOW_BYTES + RECV_BYTES)
 
+/* Connections whose replies wait for each other, see conn.c: the most of them,
+ * and of what they received and are to send, in bytes (the last adds its own). */
+#define UNSENT_CONNS 32
+#define UNSENT_BYTES (64 * 1024)
+
 /* Requests between two looks at the clock while a connection has its turn. */
 #define REQUESTS_AT_ONCE 32
 
@@ -57,6 +62,10 @@ struct worker {
     uint32_t window_first;             /* not run yet */
     uint32_t window_count;
     size_t window_bytes; /* of the buffer, rounded up */
+
+    struct conn *unsent[UNSENT_CONNS]; /* have run and are to be finished; likewise empty */
+    uint32_t unsent_count;
+    uint64_t unsent_bytes;
 
     struct conn_list all;     /* the next to be checked for time-outs first */
     struct conn_list ready;   /* have bytes to be read */

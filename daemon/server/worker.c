@@ -196,6 +196,7 @@ wait_for_events(struct worker *worker, struct epoll_event *events)
     int timeout_ms = sleep_ms(worker);
     int n;
 
+    BRD_CHECK(worker->unsent_count == 0); /* its clients may have nothing else to do */
     if (!TAILQ_EMPTY(&worker->waiting) && timeout_ms != 0) {
         atomic_store_explicit(&worker->waits_asleep, true, memory_order_seq_cst);
         if (read_progress(worker) != worker->progress_seen)

@@ -396,6 +396,33 @@ START_TEST(many_clients_at_once_get_their_replies_in_order)
 }
 END_TEST
 
+/* More than a worker holds replies of back, and nothing else comes to wake it. */
+START_TEST(whoever_waits_for_a_reply_gets_it)
+{
+    static struct client clients[90];
+    uint64_t k;
+    int round;
+    int i;
+
+    options.workers = 1;
+    start();
+    for (i = 0; i < 90; i++)
+        client_open(&clients[i], i % 2 == 0);
+    for (round = 1; round <= 40; round += 13) {
+        for (i = 0; i < 90; i++) {
+            for (k = 1; k <= (uint64_t)round; k++)
+                talk_get(&clients[i].out, k, "k");
+            client_send(&clients[i]);
+        }
+        for (i = 90; i-- > 0;)
+            for (k = 1; k <= (uint64_t)round; k++)
+                client_expect(&clients[i], k, BRD_NOT_FOUND);
+    }
+    for (i = 0; i < 90; i++)
+        client_close(&clients[i]);
+}
+END_TEST
+
 START_TEST(connections_may_move_between_workers_at_any_time)
 {
     options.workers = 3;
@@ -959,6 +986,7 @@ make_suite(void)
     tcase_add_test(tcase, a_request_may_come_in_any_pieces);
     tcase_add_test(tcase, a_value_larger_than_all_buffers_goes_there_and_back);
     tcase_add_test(tcase, many_clients_at_once_get_their_replies_in_order);
+    tcase_add_test(tcase, whoever_waits_for_a_reply_gets_it);
     tcase_add_test(tcase, connections_may_move_between_workers_at_any_time);
     tcase_add_test(tcase, connections_stay_where_moving_is_off);
     tcase_add_loop_test(tcase, durable_writes_are_answered_when_the_log_has_them, 0, 2);
