@@ -10,6 +10,9 @@
 
 #define KEYS 200
 
+/* A limit that holds less than the keys would take. */
+#define EVICTING_BYTES (UINT64_C(192) << 10)
+
 static struct rig rig;
 static char dir[256];
 static uint64_t seed;
@@ -208,10 +211,59 @@ random_step(void)
     } else {
         request.op = next_random() % 4 == 0 ? BRD_OP_CLEAR : BRD_OP_PURGE;
     }
-    status = rig_do(&rig, request);
+    while ((status = rig_do(&rig, request)) == BRD_BUSY)
+        brd_engine_tick(rig.engine);
     ck_assert_msg(status == BRD_OK || status == BRD_NOT_FOUND || status == BRD_NOT_AN_INTEGER ||
-                      status == BRD_TOO_LARGE,
+                      status == BRD_TOO_LARGE ||
+                      (status == BRD_OUT_OF_MEMORY && rig.options.max_memory_bytes != 0),
                   "%s: %s", brd_status_name(status), rig.message);
+}
+
+static int64_t
+count_evictions(void)
+{
+    int64_t number;
+
+    rig.request = REQUEST(STATS, .value = brd_bytes_of("evictions"));
+    brd_caller_begin(rig.caller);
+    ck_assert_int_eq(brd_caller_execute(rig.caller, &rig.request, &rig.reply), BRD_OK);
+    ck_assert_uint_eq(rig.reply.stat_count, 1);
+    number = rig.reply.stats[0].number;
+    brd_caller_done(rig.caller, &rig.reply);
+    brd_caller_end(rig.caller);
+    return number;
+}
+
+/* Some history under a limit (0: none), and a restart without one. Returns how many
+ * keys were evicted. */
+static int64_t
+live_and_restart(uint64_t limit, enum brd_eviction policy, uint64_t *newest)
+{
+    struct picture before;
+    struct picture after;
+    int64_t evicted;
+    int step;
+
+    rig.options.max_memory_bytes = limit;
+    rig.options.eviction = policy;
+    ck_assert_msg(rig_start(&rig) == BRD_OK, "%s", rig.error.text);
+    for (step = 0; step < 1500; step++)
+        random_step();
+    evicted = count_evictions();
+    rig.options.max_memory_bytes = 0;
+    brd_engine_set_max_memory(rig.engine, 0);
+    ck_assert_int_eq(rig_put(&rig, "newest", "x"), BRD_OK);
+    ck_assert_uint_gt(rig.reply.version, *newest);
+    *newest = rig.reply.version;
+    take_picture(&before);
+    rig_stop(&rig);
+    ck_assert_msg(rig_start(&rig) == BRD_OK, "%s", rig.error.text);
+    take_picture(&after);
+    assert_same(&before, &after);
+    free_picture(&before);
+    free_picture(&after);
+    rig_stop(&rig);
+    return evicted;
 }
 
 START_TEST(what_is_replayed_is_what_was_in_memory)
@@ -219,26 +271,24 @@ START_TEST(what_is_replayed_is_what_was_in_memory)
     uint64_t newest = 0;
     int round;
 
-    for (round = 0; round < 12; round++) {
-        struct picture before;
-        struct picture after;
-        int step;
+    for (round = 0; round < 12; round++)
+        ck_assert_int_eq(live_and_restart(0, BRD_EVICTION_NONE, &newest), 0);
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+}
+END_TEST
 
-        ck_assert_msg(rig_start(&rig) == BRD_OK, "%s", rig.error.text);
-        for (step = 0; step < 1500; step++)
-            random_step();
-        ck_assert_int_eq(rig_put(&rig, "newest", "x"), BRD_OK);
-        ck_assert_uint_gt(rig.reply.version, newest);
-        newest = rig.reply.version;
-        take_picture(&before);
-        rig_stop(&rig);
-        ck_assert_msg(rig_start(&rig) == BRD_OK, "%s", rig.error.text);
-        take_picture(&after);
-        assert_same(&before, &after);
-        free_picture(&before);
-        free_picture(&after);
-        rig_stop(&rig);
-    }
+/* Whatever is evicted between, before and in the middle of changes of a key. */
+START_TEST(what_is_replayed_is_what_eviction_left_in_memory)
+{
+    static const enum brd_eviction policies[] = { BRD_EVICTION_S3FIFO, BRD_EVICTION_LRU,
+                                                  BRD_EVICTION_VOLATILE_TTL, BRD_EVICTION_RANDOM };
+    uint64_t newest = 0;
+    int64_t evicted = 0;
+    int round;
+
+    for (round = 0; round < 12; round++)
+        evicted += live_and_restart(EVICTING_BYTES, policies[round % 4], &newest);
+    ck_assert_int_gt(evicted, 100);
     ck_assert_int_eq(rig_start(&rig), BRD_OK);
 }
 END_TEST
@@ -342,6 +392,7 @@ main(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, what_is_replayed_is_what_was_in_memory);
+    tcase_add_test(tcase, what_is_replayed_is_what_eviction_left_in_memory);
     tcase_add_test(tcase, an_expired_key_stays_gone_and_a_deadline_stays_exact_over_a_restart);
     tcase_add_test(tcase, a_clock_stepped_back_over_a_restart_does_not_revive_an_expired_key);
     tcase_add_test(tcase, a_clock_stepped_back_before_the_stop_does_not_revive_an_expired_key);
