@@ -41,7 +41,7 @@ struct name_space {
     X(ttl_evicted, "1", "expired keys removed to make room")                                \
     X(evictions, "1", "live keys removed to make room")                                     \
     X(evicted_bytes, "bytes", "what these took")                                            \
-    X(memory_waits, "1", "requests parked until the reaper had made room")                  \
+    X(memory_waits, "1", "requests parked until the reaper had made room or measured")      \
     X(out_of_memory, "1", "writes refused because of the memory limit")                     \
     X(log_waits, "1", "requests parked because the log's queue was full")
 
@@ -65,6 +65,7 @@ struct brd_caller {
     uint64_t now_ms;
     struct brd_committed committed; /* as of the batch's start */
     bool appended;                  /* this batch queued something for the log */
+    uint64_t written;               /* bytes, since memory_note_written was told */
 
     /* State of the reply being encoded, until brd_caller_done. */
     struct brd_guard guard;

@@ -3,7 +3,7 @@
  * The store's sum is exact and moves with every write, but the process holds
  * more: the allocator's books (metadata), holes in its pages (fragmentation),
  * and pages of tables that are free and not given back yet. These are measured,
- * ten times a second, and added.
+ * ten times a second and for every few MiB that are written, and added.
  *
  *      max-memory  >=  store's sum  +  overhead  +  holes beyond the allowance
  *
@@ -14,6 +14,14 @@
  * always room for a sixteenth, which fills holes, which makes room. So the pages
  * of data, tables and books together are within the limit and a sixteenth, plus
  * what is written between two measurements.
+ *
+ * That has a bound which no clock gives: in a tenth of a second two clients write
+ * 60 MB, and a thread that loses its processor measures later still. So writers
+ * count what they write. At MEMORY_DUE_BYTES they wake the background thread, at
+ * MEMORY_MOST_BYTES they are parked until it has measured and has evicted what that
+ * demands. (Measured by the writers themselves it would cost a worker milliseconds,
+ * for the pages that are given back; evicting twice what is written would end with
+ * less than the limit holds.)
  *
  * Beside these a daemon of any size has books and begun pages for each of its
  * threads and for each class of sizes: 4 MiB of books and 8 MiB of holes are free,
@@ -39,9 +47,9 @@
  * Not counted: free pages that the allocator will give back, within about a second
  * (main.c). Where values of one size replace those of another, that is much in a
  * second: so when these pages come to more than a sixteenth of the limit, at least
- * 16 MiB, and stand above it, they are given back at once, here. Nor what the program itself takes, and the buffers of clients and
- * the queue of the log, which have limits of their own and must never evict
- * data. */
+ * 16 MiB, and stand above it, they are given back at once, here. Nor what the
+ * program itself takes, and the buffers of clients and the queue of the log, which
+ * have limits of their own and must never evict data. */
 #include "engine/memory.h"
 
 #include "base/allocator.h"
@@ -65,7 +73,34 @@ memory_init(struct brd_engine *engine)
     engine->memory.empty_metadata = stats.metadata;
     engine->memory.next_ns = 0;
     engine->memory.sparse = false;
+    engine->memory.measured_bytes = 0;
     atomic_init(&engine->memory.counted, 0);
+    atomic_init(&engine->memory.written, 0);
+}
+
+bool
+memory_note_written(struct brd_engine *engine, uint64_t *told)
+{
+    struct memory_meter *meter = &engine->memory;
+    uint64_t before = atomic_load_explicit(&meter->written, memory_order_relaxed);
+
+    /* Before the bytes of this one: a large one must not wait for itself. */
+    if (before >= MEMORY_MOST_BYTES)
+        return false;
+    before = atomic_fetch_add_explicit(&meter->written, *told, memory_order_relaxed);
+    if (before < MEMORY_DUE_BYTES && before + *told >= MEMORY_DUE_BYTES)
+        reaper_wake(engine);
+    *told = 0;
+    return true;
+}
+
+void
+memory_settle(struct brd_engine *engine)
+{
+    struct memory_meter *meter = &engine->memory;
+
+    atomic_fetch_sub_explicit(&meter->written, meter->measured_bytes, memory_order_relaxed);
+    meter->measured_bytes = 0;
 }
 
 uint64_t
@@ -124,9 +159,10 @@ memory_measure(struct brd_engine *engine)
     uint64_t taken;
     uint64_t given;
 
-    if (now_ns < meter->next_ns)
+    if (now_ns < meter->next_ns && !memory_is_due(meter))
         return;
     meter->next_ns = now_ns + INTERVAL_NS;
+    meter->measured_bytes = atomic_load_explicit(&meter->written, memory_order_relaxed);
     brd_allocator_flush_thread();
     if (brd_allocator_get_stats(&stats)) {
         judge_huge_pages(engine, &stats);

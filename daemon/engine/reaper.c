@@ -54,6 +54,26 @@ check_clock(struct brd_engine *engine)
         brd_wal_note_time(engine->wal, engine_now_ns(engine));
 }
 
+/* Measure, if it is time, and bring memory down to its limit. Returns the work done;
+ * *out_wanted: a parked request waited for that. */
+static uint64_t
+keep_limit(struct brd_engine *engine, bool *out_wanted)
+{
+    uint64_t work;
+
+    memory_measure(engine);
+    work = room_tend(engine, ROUND_MAX, out_wanted);
+    memory_settle(engine);
+    return work;
+}
+
+static void
+wake_parked(struct brd_engine *engine, bool wanted)
+{
+    if (wanted && engine->options.on_progress != NULL)
+        engine->options.on_progress(engine->options.arg);
+}
+
 /* A slice that began at began_ns is over. */
 static void
 end_slice(struct brd_engine *engine, uint64_t began_ns)
@@ -68,6 +88,13 @@ end_slice(struct brd_engine *engine, uint64_t began_ns)
            !atomic_compare_exchange_weak_explicit(&engine->reaper.slice_max_us, &longest, us,
                                                   memory_order_relaxed, memory_order_relaxed))
         ;
+    if (memory_is_due(&engine->memory)) {
+        /* Writers do not wait for the end of a round. */
+        bool wanted;
+
+        (void)keep_limit(engine, &wanted);
+        wake_parked(engine, wanted);
+    }
     if (now_ns - engine->reaper_busy_since_ns < PATIENCE_NS && !room_is_wanted(engine))
         sched_yield();
 }
@@ -125,9 +152,8 @@ reaper_tick(struct brd_engine *engine)
     uint32_t n;
 
     check_clock(engine);
-    memory_measure(engine);
     reaped = reap_keyspace(engine, engine->default_ns.keyspace);
-    tended = room_tend(engine, ROUND_MAX, &wanted);
+    tended = keep_limit(engine, &wanted);
     do {
         uint64_t began_ns = brd_clock_mono_ns(engine->clock);
 
@@ -140,8 +166,7 @@ reaper_tick(struct brd_engine *engine)
     brd_counter_add(&engine->reaper.rounds, 1);
     if (reaped < ROUND_MAX && tended < ROUND_MAX && freed < ROUND_MAX)
         engine->reaper_busy_since_ns = brd_clock_mono_ns(engine->clock);
-    if (wanted && engine->options.on_progress != NULL)
-        engine->options.on_progress(engine->options.arg);
+    wake_parked(engine, wanted);
     return reaped + tended + freed;
 }
 
@@ -155,7 +180,8 @@ reaper_main(void *arg)
         uint64_t done = reaper_tick(engine);
 
         brd_mutex_lock(&engine->reaper_lock);
-        if (done < ROUND_MAX && !engine->reaper_stopping && !room_is_wanted(engine))
+        if (done < ROUND_MAX && !engine->reaper_stopping && !room_is_wanted(engine) &&
+            !memory_is_due(&engine->memory))
             brd_cond_wait_for(&engine->reaper_cond, &engine->reaper_lock,
                               engine->options.reap_interval_ns);
         stopping = engine->reaper_stopping;

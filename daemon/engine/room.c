@@ -8,6 +8,9 @@
  * then wakes it through on_progress. The reaper also brings memory down when
  * the limit was lowered.
  *
+ * Every few MiB, at the limit or not, a writer waits for the background thread if that
+ * has not measured meanwhile (memory.c).
+ *
  * The limit holds for what eviction can lower: live bytes. What was removed and
  * waits to be freed, or is still being sent or logged, comes on top; so that
  * this has a bound, too, writes wait for the reaper while there is something to
@@ -160,6 +163,16 @@ step_make_room_slowly(struct brd_caller *caller, struct name_space *ns, uint64_t
     uint64_t max = limit_of(caller->engine);
     enum brd_status status;
 
+    if (caller->written >= MEMORY_PIECE_BYTES) {
+        if (max == 0) {
+            caller->written = 0;
+        } else if (!memory_note_written(caller->engine, &caller->written)) {
+            caller->written -= bytes; /* it will come again */
+            return wait_for_room(caller, bytes);
+        }
+        if (step_has_room(caller, bytes))
+            return BRD_OK;
+    }
     if (!live_fits(caller->engine, bytes) &&
         brd_keyspace_eviction(ns->keyspace) == BRD_EVICTION_NONE) {
         *out_refused = true;

@@ -55,7 +55,8 @@ step_make_room(struct brd_caller *caller, struct name_space *ns, uint64_t bytes,
                struct brd_reply *reply, bool *out_refused)
 {
     *out_refused = false;
-    if (BRD_LIKELY(step_has_room(caller, bytes)))
+    caller->written += bytes;
+    if (BRD_LIKELY(caller->written < MEMORY_PIECE_BYTES && step_has_room(caller, bytes)))
         return BRD_OK;
     return step_make_room_slowly(caller, ns, bytes, reply, out_refused);
 }
