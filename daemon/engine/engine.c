@@ -19,6 +19,7 @@
 #include "base/check.h"
 #include "base/diag.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,20 @@ fill_defaults(struct brd_engine_options *options)
         options->durability = BRD_DURABILITY_NONE;
     else if (options->durability == BRD_DURABILITY_DEFAULT)
         options->durability = BRD_DURABILITY_NORMAL;
+}
+
+/* Say so where nothing would ever fit. */
+static void
+set_store_limit(struct brd_engine *engine, uint64_t bytes)
+{
+    struct brd_store_memory memory;
+
+    brd_store_set_limit(engine->store, bytes);
+    brd_store_get_memory(engine->store, &memory);
+    if (bytes != 0 && bytes <= memory.fixed_bytes)
+        brd_diag_warning("max-memory (%" PRIu64 " bytes) is less than the %" PRIu64
+                         " bytes that an empty store takes: no key can be stored",
+                         bytes, memory.fixed_bytes);
 }
 
 enum brd_status
@@ -87,7 +102,7 @@ brd_engine_create(const struct brd_engine_options *options, struct brd_engine **
         return status;
     }
     memory_init(engine);
-    brd_store_set_limit(engine->store, options->max_memory_bytes);
+    set_store_limit(engine, options->max_memory_bytes);
     brd_keyspace_set_eviction(engine->default_ns.keyspace, options->eviction);
     *out_engine = engine;
     return BRD_OK;
@@ -344,7 +359,7 @@ void
 brd_engine_set_max_memory(struct brd_engine *engine, uint64_t bytes)
 {
     atomic_store_explicit(&engine->max_memory_bytes, bytes, memory_order_relaxed);
-    brd_store_set_limit(engine->store, bytes);
+    set_store_limit(engine, bytes);
     brd_keyspace_set_eviction(engine->default_ns.keyspace,
                               brd_keyspace_eviction(engine->default_ns.keyspace));
     reaper_wake(engine);

@@ -78,11 +78,29 @@ def both_options_change_while_the_daemon_runs():
     shutil.rmtree(folder)
 
 
+def a_limit_below_an_empty_store_is_said():
+    folder = scratch()
+    path = folder / "brindle.conf"
+    path.write_text("[memory]\nmax-memory = 300kb\n")
+    with Daemon("--config", path, data_dir="none") as daemon:
+        daemon.wait_log(r"warning: max-memory \(307200 bytes\) is less than the \d+ bytes")
+        assert "OUT_OF_MEMORY" in cli(daemon, "put", "key", "value").stderr
+        path.write_text("[memory]\nmax-memory = 2mb\n")
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_log(r"reload: done")
+        assert cli(daemon, "put", "key", "value").returncode == 0
+        path.write_text("[memory]\nmax-memory = 1kb\n")
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_log(r"warning: max-memory \(1024 bytes\) is less than the \d+ bytes")
+    shutil.rmtree(folder)
+
+
 def main():
     results = Results()
     results.run("every policy holds the limit", every_policy_holds_the_limit)
     results.run("both options change while the daemon runs",
                 both_options_change_while_the_daemon_runs)
+    results.run("a limit below an empty store is said", a_limit_below_an_empty_store_is_said)
     return results.finish()
 
 
