@@ -21,6 +21,8 @@ enum option_type {
     OPTION_FLAG,
 };
 
+enum option_mode { MODE_ANY, MODE_REPLAY, MODE_MEMORY };
+
 struct option_row {
     const char *name;
     char letter; /* 0: none */
@@ -31,6 +33,7 @@ struct option_row {
     double min;
     double max;
     const char *help;
+    enum option_mode mode; /* where it has a meaning */
 };
 
 #define AT(member)     offsetof(struct options, member)
@@ -99,15 +102,20 @@ static const struct option_row rows[] = {
     { "histogram", 0, OPTION_TEXT, AT(histogram), "FILE", NULL, 0, 0,
       "write all latencies there: lines `nanoseconds count`" },
     { "ttl-from-trace", 0, OPTION_FLAG, AT(ttl_from_trace), NULL, NULL, 0, 0,
-      "replay: obey the trace's times to live" },
+      "replay: obey the trace's times to live",
+      MODE_REPLAY },
     { "skip-bad-lines", 0, OPTION_FLAG, AT(skip_bad_lines), NULL, NULL, 0, 0,
-      "replay: count lines that are not valid instead of stopping" },
+      "replay: count lines that are not valid instead of stopping",
+      MODE_REPLAY },
     { "from", 0, OPTION_COUNT, AT(from), "KEYS", "4m", 1, 4294967295.0,
-      "memory: how many keys there are after the first step" },
+      "memory: how many keys there are after the first step",
+      MODE_MEMORY },
     { "to", 0, OPTION_COUNT, AT(to), "KEYS", "8m", 1, 4294967295.0,
-      "memory: and after the last" },
+      "memory: and after the last",
+      MODE_MEMORY },
     { "steps", 0, OPTION_COUNT, AT(steps), "N", "17", 1, MEMORY_STEPS_MAX,
-      "memory: how many readings, at equal distances" },
+      "memory: how many readings, at equal distances",
+      MODE_MEMORY },
     { "help", 'h', OPTION_FLAG, AT(help), NULL, NULL, 0, 0, "this text" },
     { "version", 'V', OPTION_FLAG, AT(version), NULL, NULL, 0, 0, "the version" },
 };
@@ -296,6 +304,10 @@ parse_option(struct options *options, int argc, char **argv, int *at, struct ben
     (*at)++;
     if (row == NULL)
         return bench_error_set(error, "unknown option '%.60s'", word);
+    if (row->mode == MODE_REPLAY)
+        options->replay_only = row->name;
+    if (row->mode == MODE_MEMORY)
+        options->memory_only = row->name;
     if (row->type == OPTION_FLAG) {
         if (value != NULL)
             return bench_error_set(error, "--%s takes no value", row->name);
@@ -332,6 +344,10 @@ check_together(struct options *options, struct bench_error *error)
     if (options->threads > options->connections)
         return bench_error_set(error, "%llu threads need at least as many connections",
                                (unsigned long long)options->threads);
+    if (options->replay_only != NULL && options->trace == NULL)
+        return bench_error_set(error, "only replay knows --%s", options->replay_only);
+    if (options->memory_only != NULL && !options->memory)
+        return bench_error_set(error, "only memory knows --%s", options->memory_only);
     if (options->memory && options->from > options->to)
         return bench_error_set(error, "--from must not be above --to");
     if (options->memory && options->steps > options->to - options->from + 1)

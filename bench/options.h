@@ -67,6 +67,8 @@ struct options {
     uint64_t from;     /* keys of the first step, of the last, and how many steps */
     uint64_t to;
     uint64_t steps;
+    const char *replay_only; /* an option that was given and that only this mode knows; or NULL */
+    const char *memory_only;
 };
 
 /* false and a sentence: a usage error. */

@@ -136,6 +136,10 @@ START_TEST(what_is_wrong_is_named)
         { "go", "'go' is not understood" },
         { "-t 4 -c 2", "4 threads need at least as many connections" },
         { "--fill replay x", "replay knows neither --fill nor --warmup" },
+        { "--steps 3", "only memory knows --steps" },
+        { "--from 4m replay x", "only memory knows --from" },
+        { "--skip-bad-lines", "only replay knows --skip-bad-lines" },
+        { "--ttl-from-trace memory", "only replay knows --ttl-from-trace" },
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         ck_assert_msg(!parse(cases[i].line), "'%s' was accepted", cases[i].line);
