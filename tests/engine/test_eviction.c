@@ -308,6 +308,52 @@ START_TEST(writers_wait_until_memory_has_been_measured)
 }
 END_TEST
 
+/* Absence waits for the log as a value does, also where a condition finds it. */
+START_TEST(an_eviction_that_may_be_lost_is_not_told)
+{
+    static bool there[4000];
+    char key[24];
+    int gone = 0;
+    int keys;
+    int i;
+
+    use_directory();
+    rig.options.eviction = BRD_EVICTION_S3FIFO;
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+    for (keys = 0; stat_of("evictions") == 0; keys++)
+        ck_assert_int_eq(put_number(keys, 500, 0), BRD_OK);
+    ck_assert_int_lt(keys, 4000 - 100);
+    for (i = 0; i < keys; i++)
+        there[i] = has_number(i);
+    /* What the log commits from here on this batch does not know. */
+    brd_caller_begin(rig.caller);
+    for (i = keys; i < keys + 20; i++) {
+        snprintf(key, sizeof(key), "key:%d", i);
+        rig.request = REQUEST(PUT, KEY(key), .value = brd_bytes(rig.value, 500));
+        brd_caller_prepare(rig.caller, &rig.request, 1);
+        ck_assert_int_eq(brd_caller_execute(rig.caller, &rig.request, &rig.reply), BRD_OK);
+        ck_assert_int_eq(rig.reply.status, BRD_OK);
+        brd_caller_done(rig.caller, &rig.reply);
+    }
+    for (i = 0; i < keys; i++) {
+        snprintf(key, sizeof(key), "key:%d", i);
+        rig.request = i % 2 == 0
+                          ? REQUEST(GET, KEY(key))
+                          : REQUEST(PUT, KEY(key), .condition = BRD_IF_VERSION, .if_version = 1);
+        brd_caller_prepare(rig.caller, &rig.request, 1);
+        ck_assert_int_eq(brd_caller_execute(rig.caller, &rig.request, &rig.reply), BRD_OK);
+        if (there[i] && rig.reply.status == BRD_NOT_FOUND) {
+            ck_assert_uint_gt(rig.reply.after_normal, 0);
+            ck_assert_uint_eq(rig.reply.version, 0);
+            gone++;
+        }
+        brd_caller_done(rig.caller, &rig.reply);
+    }
+    brd_caller_end(rig.caller);
+    ck_assert_int_gt(gone, 0);
+}
+END_TEST
+
 START_TEST(an_expired_victim_is_no_eviction)
 {
     int i;
@@ -341,6 +387,7 @@ make_suite(void)
     tcase_add_test(tcase, what_was_evicted_stays_away_after_a_restart);
     tcase_add_test(tcase, a_restart_under_a_lower_limit_evicts_after_the_last_record);
     tcase_add_test(tcase, writers_wait_until_memory_has_been_measured);
+    tcase_add_test(tcase, an_eviction_that_may_be_lost_is_not_told);
     tcase_add_test(tcase, an_expired_victim_is_no_eviction);
     suite_add_tcase(suite, tcase);
     return suite;
