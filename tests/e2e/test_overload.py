@@ -113,7 +113,8 @@ class Writers(Crowd):
         if data[2] and len(data[2]) > data[2][0]:
             reply = pb.Reply.FromString(bytes(data[2][1:1 + data[2][0]]))
             if reply.id == 0:
-                assert reply.status == pb.BUSY, reply
+                # The storm's connections count until a worker has seen them end.
+                assert reply.status in (pb.BUSY, pb.TOO_MANY_CONNECTIONS), reply
                 self.again(sock)
                 return
             assert len(data[2]) == 1 + data[2][0] and not data[1], reply
