@@ -68,10 +68,11 @@ def main():
     version = subprocess.run(["clang-tidy", "--version"], stdout=subprocess.PIPE, check=True)
     salt = version.stdout + (source_dir / ".clang-tidy").read_bytes()
     commands = shipped_commands(source_dir, build_dir)
+    # The largest first: none of them is then left for the end, on one core alone.
+    items = sorted(commands.items(), key=lambda item: -(source_dir / item[0]).stat().st_size)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         verdicts = list(pool.map(
-            lambda item: check(source_dir, build_dir, cache, salt, *item),
-            sorted(commands.items())))
+            lambda item: check(source_dir, build_dir, cache, salt, *item), items))
     complaints = [verdict for verdict in verdicts if verdict is not None]
     for complaint in complaints:
         sys.stdout.write(complaint)
