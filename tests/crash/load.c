@@ -7,7 +7,8 @@
  *       mix=1                   a durability class of its own for each write
  *       clears=1                Clear now and then; for one connection only
  *       think_ms=N              wait up to so long before each request
- *       readers=N               others that read what the connections write
+ *       readers=N               others that read what the connections write, a few
+ *                               keys after each request
  *       at=N ms=N               stop when so many are answered or time has passed
  *       kill=PID cut=DIR        how: shut the file system of DIR down, kill PID;
  *                               without either, wait for the answers and be done
@@ -51,6 +52,7 @@
 #define STUCK_MS       600000 /* some disks need ten seconds for a sync, now and then */
 #define POLL_MS        100    /* so often a silent thread asks whether it is over */
 #define SHORT_MS       40
+#define READS_EACH     8 /* of each reader, for each request of a writer */
 #define CLOCK_SLACK_MS 1 /* a difference that the daemon's clock does not follow */
 
 struct conn {
@@ -62,10 +64,11 @@ struct conn {
     struct cell now[KEYS];  /* after everything issued */
     struct op *ops;         /* of this round; owned */
     uint32_t room, issued, answered;
-    uint32_t refused;      /* index of the first READ_ONLY; UINT32_MAX: none */
-    int unknown_class;     /* lowest class of a write with UNKNOWN_RESULT */
-    uint32_t unknown;      /* answers with UNKNOWN_RESULT */
-    _Atomic uint32_t seen; /* one more than the newest index a reader was shown */
+    uint32_t refused;            /* index of the first READ_ONLY; UINT32_MAX: none */
+    int unknown_class;           /* lowest class of a write with UNKNOWN_RESULT */
+    uint32_t unknown;            /* answers with UNKNOWN_RESULT */
+    _Atomic uint32_t seen;       /* one more than the newest index a reader was shown */
+    _Atomic uint32_t newest_key; /* of the strings that it has asked to write */
 };
 
 struct reader {
@@ -95,6 +98,12 @@ static _Atomic uint64_t vouched_ns; /* when the newest write of class normal or 
                                      * bound at this moment must be on stable storage */
 static _Atomic bool failed;
 static char failure[512]; /* of whoever set `failed` */
+
+/* Readers follow the writers. As fast as they can they would, while a disk is slow, keep
+ * every core from whatever that disk needs one for. */
+static pthread_mutex_t pace_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t pace_moved = PTHREAD_COND_INITIALIZER;
+static uint64_t pace; /* under pace_lock: requests issued */
 
 static void __attribute__((format(printf, 1, 2))) fail(const char *format, ...)
 {
@@ -257,6 +266,19 @@ issue(struct conn *conn, struct op op)
     if (numbered_encode(conn->link.conn, &conn->author, &op, conn->issued) != BRD_OK)
         fail("connection %u: a request could not be encoded", conn->author.id);
     conn->issued++;
+    if (plan.readers > 0 && op.key < STRINGS)
+        atomic_store(&conn->newest_key, op.key);
+}
+
+static void
+let_readers_go_on(void)
+{
+    if (plan.readers == 0)
+        return;
+    pthread_mutex_lock(&pace_lock);
+    pace++;
+    pthread_cond_broadcast(&pace_moved);
+    pthread_mutex_unlock(&pace_lock);
 }
 
 static void
@@ -467,6 +489,8 @@ write_until_the_end(void *arg)
             think(conn);
         while (!atomic_load(&stopping) && conn->issued - conn->answered < depth)
             issue_next(conn);
+        /* Nothing of it has been sent yet: the readers are there when it is on its way. */
+        let_readers_go_on();
         event = link_exchange(&conn->link, POLL_MS);
         silent_ms = event == LINK_SILENT ? silent_ms + POLL_MS : 0;
         if (silent_ms > STUCK_MS)
@@ -495,17 +519,41 @@ note_seen(const struct brd_reply *reply)
         ;
 }
 
+/* Until a writer has moved since *seen, or all is over. */
+static void
+wait_for_writers(uint64_t *seen)
+{
+    pthread_mutex_lock(&pace_lock);
+    while (pace == *seen && !atomic_load(&stopping) && !atomic_load(&failed)) {
+        struct timespec until;
+
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += POLL_MS * 1000000L;
+        until.tv_sec += until.tv_nsec / 1000000000L;
+        until.tv_nsec %= 1000000000L;
+        pthread_cond_timedwait(&pace_moved, &pace_lock, &until);
+    }
+    *seen = pace;
+    pthread_mutex_unlock(&pace_lock);
+}
+
 static void *
 read_until_the_end(void *arg)
 {
     struct reader *reader = arg;
     const struct brd_reply *reply;
     char name[KEY_MAX];
+    uint64_t seen = 0;
+    uint32_t i;
 
-    while (!atomic_load(&stopping) && !atomic_load(&failed)) {
+    for (i = 0; !atomic_load(&stopping) && !atomic_load(&failed); i++) {
         unsigned int id = below(&reader->random, (unsigned int)plan.conns);
         unsigned int key = below(&reader->random, STRINGS);
 
+        if (i % READS_EACH == 0)
+            wait_for_writers(&seen);
+        if (i % 2 == 0)
+            key = atomic_load(&conns[id].newest_key); /* most likely to be on its way */
         if (brd_conn_get(reader->link.conn, numbered_key(name, id, key), NULL) != BRD_OK)
             fail("a request could not be encoded");
         reply = link_wait_reply(&reader->link, STUCK_MS);
@@ -527,6 +575,7 @@ begin_conn(struct conn *conn)
     conn->refused = UINT32_MAX;
     conn->unknown_class = BRD_DURABILITY_FULL + 1;
     atomic_store(&conn->seen, 0);
+    atomic_store(&conn->newest_key, 0);
 }
 
 static void
@@ -536,6 +585,7 @@ run(void)
     long i;
 
     round_number++;
+    pace = 0;
     atomic_store(&answered_total, 0);
     atomic_store(&vouched_ns, 0);
     atomic_flag_clear(&acted);
