@@ -222,7 +222,9 @@ def storms_leave_nothing_behind():
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sock.close()
         until(lambda: stats(client, "connections")["connections"] == 1)
-        assert len(os.listdir(f"/proc/{daemon.pid}/fd")) == files
+        # A connection is counted out before its descriptor is closed.
+        until(lambda: len(os.listdir(f"/proc/{daemon.pid}/fd")) == files,
+              what=f"{files} open descriptors")
         assert client.call(get=pb.Get(key=b"k")).value == b"v" * 100
 
 
