@@ -279,9 +279,14 @@ class Results:
 
 
 def until(condition, timeout=PATIENCE_S, what="the condition"):
-    """Asks again and again until it holds. For what the daemon does not announce: each
-    asking should itself wait for the daemon, as a request does."""
+    """Asks until it holds. For what the daemon does not announce.
+
+    At first at once again, then after pauses that grow to 50 ms: who asks without a pause keeps
+    a core, and the daemon that answers another one, from those who are to bring it about."""
     deadline = time.monotonic() + timeout
+    pause = 0
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come true in {timeout} s")
+        select.select([], [], [], pause)
+        pause = min(0.05, pause * 2 or 0.0005)
