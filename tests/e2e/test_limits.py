@@ -221,8 +221,9 @@ def storms_leave_nothing_behind():
             if i % 4 < 2:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sock.close()
+        with Client(daemon.listen) as last:  # accepted behind all of them
+            last.call(ping=pb.Ping())
         until(lambda: stats(client, "connections")["connections"] == 1)
-        # A connection is counted out before its descriptor is closed.
         until(lambda: len(os.listdir(f"/proc/{daemon.pid}/fd")) == files,
               what=f"{files} open descriptors")
         assert client.call(get=pb.Get(key=b"k")).value == b"v" * 100

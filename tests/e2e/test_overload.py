@@ -234,12 +234,19 @@ def everything_at_once():
         behaved.client.close()
         for sock in greedy:
             sock.close()
+        with Client(daemon.listen) as last:  # accepted behind all of them
+            last.call(ping=pb.Ping())
         until(lambda: stats(client, "connections")["connections"] == 1)
+        until(lambda: len(os.listdir(f"/proc/{daemon.pid}/fd")) == files,
+              what=f"{files} open descriptors")
+
+        def since(prefix):
+            now = stats(client, prefix)
+            return sum(value - start[name] for name, value in now.items())
+
+        until(lambda: since("connections_accepted") == since("connections_closed"),
+              what="the end of as many connections as were accepted")
         end = stats(client)
-        closed = sum(end[name] - start[name] for name in end
-                     if name.startswith("connections_closed"))
-        assert end["connections_accepted"] - start["connections_accepted"] == closed
-        assert len(os.listdir(f"/proc/{daemon.pid}/fd")) == files
         assert end["input_buffer_bytes"] == start["input_buffer_bytes"]
         assert client.call(clear=pb.Clear()).status == pb.OK
         for key, value in KEYS.items():  # what was cleared is freed behind the request
