@@ -8,8 +8,12 @@
  *     counts         the number of keys in the request
  *
  * Nothing here sleeps: tests wait with fake_wait_closed, which returns when the
- * server has closed so many sockets; on loopback the client's side has then seen
- * it too. */
+ * server has closed so many sockets. Before it closes one it waits until the client's
+ * side has seen the end, which a loaded machine may deliver late.
+ *
+ * Clients get minutes for everything, because any thread may lose its core for
+ * seconds; a shorter limit is one that is to pass. A port stays taken after its
+ * server has stopped, so that nobody else comes to listen there. */
 #ifndef BRINDLE_TESTS_CLIENT_FAKE_SERVER_H
 #define BRINDLE_TESTS_CLIENT_FAKE_SERVER_H
 
@@ -18,7 +22,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,8 +35,9 @@
 #include "brindle.pb-c.h"
 #include "proto/frame.h"
 
-#define FAKE_PEERS_MAX 256
-#define FAKE_FRAME_MAX ((size_t)16 * 1024 * 1024)
+#define FAKE_PEERS_MAX   256
+#define FAKE_FRAME_MAX   ((size_t)16 * 1024 * 1024)
+#define FAKE_PATIENCE_MS 600000 /* of clients, for what must happen */
 
 #define FAKE_CHECK(condition)                                                    \
     do {                                                                         \
@@ -47,6 +54,7 @@ struct fake_peer {
     struct fake_server *server;
     int fd;
     int number; /* 0 for the first connection */
+    bool abrupt;
     pthread_t thread;
     uint8_t in[64 * 1024];
     size_t in_at;
@@ -196,7 +204,22 @@ fake_make_abrupt(struct fake_peer *peer)
 {
     struct linger linger = { .l_onoff = 1, .l_linger = 0 };
 
+    peer->abrupt = true;
     setsockopt(peer->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+}
+
+/* Say that nothing more comes, and wait until the client's side knows: its kernel has
+ * confirmed it. Of a unix socket it knows at once. */
+static inline void
+fake_end(struct fake_peer *peer)
+{
+    struct tcp_info info = { .tcpi_state = TCP_FIN_WAIT1 };
+    socklen_t size = sizeof(info);
+
+    (void)shutdown(peer->fd, SHUT_WR);
+    while (info.tcpi_state == TCP_FIN_WAIT1 &&
+           getsockopt(peer->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0)
+        sched_yield();
 }
 
 /* ---- Answers ------------------------------------------------------------ */
@@ -399,6 +422,8 @@ fake_run_peer(void *argument)
         ;
     server->script(peer);
     atomic_fetch_sub(&server->open_now, 1);
+    if (!peer->abrupt)
+        fake_end(peer);
     pthread_mutex_lock(&server->lock);
     close(peer->fd);
     peer->fd = -1;
@@ -436,22 +461,37 @@ fake_accept(void *argument)
     }
 }
 
+/* A socket that may share its port with another of ours. */
+static inline int
+fake_bind(struct sockaddr_in *address)
+{
+    socklen_t size = sizeof(*address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int one = 1;
+
+    FAKE_CHECK(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) == 0);
+    FAKE_CHECK(bind(fd, (struct sockaddr *)address, size) == 0);
+    FAKE_CHECK(getsockname(fd, (struct sockaddr *)address, &size) == 0);
+    return fd;
+}
+
 /* Listen on a free port of loopback. server is zeroed but for its limits. */
 static inline void
 fake_start(struct fake_server *server, void (*script)(struct fake_peer *), void *context)
 {
+    static int keeper = -1; /* never listens; has the port until the next server starts */
     struct sockaddr_in address = { .sin_family = AF_INET,
                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t size = sizeof(address);
 
     server->script = script;
     server->context = context;
     pthread_mutex_init(&server->lock, NULL);
     pthread_cond_init(&server->changed, NULL);
-    server->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    FAKE_CHECK(bind(server->listener, (struct sockaddr *)&address, size) == 0);
+    if (keeper >= 0)
+        close(keeper);
+    keeper = fake_bind(&address);
+    server->listener = fake_bind(&address);
     FAKE_CHECK(listen(server->listener, 64) == 0);
-    FAKE_CHECK(getsockname(server->listener, (struct sockaddr *)&address, &size) == 0);
     snprintf(server->address, sizeof(server->address), "127.0.0.1:%d", ntohs(address.sin_port));
     FAKE_CHECK(pthread_create(&server->acceptor, NULL, fake_accept, server) == 0);
 }

@@ -42,6 +42,9 @@ connect_to(void (*script)(struct fake_peer *), const struct brd_client_options *
 
     if (more != NULL)
         opts = *more;
+    if (opts.timeout_ms == 0)
+        opts.timeout_ms = FAKE_PATIENCE_MS;
+    opts.connect_timeout_ms = FAKE_PATIENCE_MS;
     fake_start(&server, script, NULL);
     opts.address = server.address;
     ck_assert_int_eq(brd_client_open(&opts, &client), BRD_OK);
@@ -241,12 +244,16 @@ END_TEST
 
 /* ---- Opening ------------------------------------------------------------ */
 
+/* connect_timeout_ms 0: as long as it takes. */
 static enum brd_status
 try_open(const char *address, uint32_t connect_timeout_ms, char *error, size_t error_size)
 {
     struct brd_client_options opts = { .size = sizeof(opts),
                                        .address = address,
-                                       .connect_timeout_ms = connect_timeout_ms,
+                                       .connect_timeout_ms = connect_timeout_ms != 0
+                                                                 ? connect_timeout_ms
+                                                                 : FAKE_PATIENCE_MS,
+                                       .timeout_ms = FAKE_PATIENCE_MS,
                                        .error = error,
                                        .error_size = error_size };
 
@@ -558,7 +565,7 @@ START_TEST(a_read_without_answer_times_out_and_the_next_call_connects_again)
     connect_to(never_answer, &opts);
     ck_assert_int_eq(brd_client_get(client, key, result), BRD_TIMEOUT);
     expect_error("in time");
-    brd_client_set_timeout(client, 0);
+    brd_client_set_timeout(client, FAKE_PATIENCE_MS);
     expect_get_works();
     ck_assert_uint_eq(brd_client_connects(client), 2);
     stop();

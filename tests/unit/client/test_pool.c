@@ -7,10 +7,9 @@
 
 #include "fake_server.h"
 
-#define SHORT_MS    60
-#define PATIENCE_MS 300000
-#define THREADS     8
-#define CALLS       200
+#define SHORT_MS 60
+#define THREADS  8
+#define CALLS    200
 
 static struct fake_server server;
 static struct brd_pool *pool;
@@ -35,11 +34,16 @@ teardown(void)
 static void
 open_pool(void (*script)(struct fake_peer *), struct brd_pool_options opts)
 {
-    struct brd_client_options client = { .size = sizeof(client), .address = server.address };
+    struct brd_client_options client = { .size = sizeof(client),
+                                         .address = server.address,
+                                         .connect_timeout_ms = FAKE_PATIENCE_MS,
+                                         .timeout_ms = FAKE_PATIENCE_MS };
 
     fake_start(&server, script, NULL);
     if (opts.client == NULL)
         opts.client = &client;
+    if (opts.check_after_ms == 0)
+        opts.check_after_ms = UINT32_MAX; /* a check has a limit of its own, of a second */
     opts.size = sizeof(opts);
     ck_assert_int_eq(brd_pool_open(&opts, &pool), BRD_OK);
 }
@@ -348,13 +352,13 @@ START_TEST(a_silent_connection_fails_its_check_and_is_replaced)
     struct brd_pool_options opts = { .connections_max = 1, .check_after_ms = 1 };
 
     open_pool(fall_silent, opts);
-    ck_assert_int_eq(brd_pool_acquire(pool, PATIENCE_MS, &client), BRD_OK);
+    ck_assert_int_eq(brd_pool_acquire(pool, FAKE_PATIENCE_MS, &client), BRD_OK);
     /* Let 1 ms of idle time pass on the same clock that the pool reads: it may have passed
      * already, since the pool was opened. A check takes a second at most, however long there is
      * to acquire. */
     while (counts().checks == 0) {
         brd_pool_release(pool, &client);
-        ck_assert_int_eq(brd_pool_acquire(pool, PATIENCE_MS, &client), BRD_OK);
+        ck_assert_int_eq(brd_pool_acquire(pool, FAKE_PATIENCE_MS, &client), BRD_OK);
     }
     ck_assert_uint_eq(brd_client_connects(client), 2);
     ck_assert_int_eq(brd_client_get(client, key, NULL), BRD_OK);
