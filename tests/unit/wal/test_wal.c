@@ -2,6 +2,8 @@
 /* The log as the engine uses it, with a disk that works. */
 #include "wal_test.h"
 
+#include <sched.h>
+
 static struct log_test test;
 
 static void
@@ -299,7 +301,9 @@ START_TEST(a_full_queue_refuses_and_says_when_there_is_room)
         taken++;
     ck_assert_int_gt(taken, 10);
     ck_assert_int_lt(taken, 41);
+    /* Counted from before a refusal: the log may look at once, and says it only once. */
     seen = test_calls(&test);
+    ck_assert_int_eq(brd_wal_reserve(test.wal, 100), BRD_BUSY);
     brd_wal_unreserve(test.wal, 100);
     test_wait_progress(&test, seen);
     ck_assert_int_eq(brd_wal_reserve(test.wal, 100), BRD_OK);
@@ -324,10 +328,10 @@ START_TEST(a_record_larger_than_the_queue_goes_alone)
     test.options.queue_bytes_max = 64 << 10;
     test_up(&test);
     ck_assert_int_eq(brd_wal_reserve(test.wal, 100), BRD_OK);
+    seen = test_calls(&test);
     ck_assert_int_eq(brd_wal_reserve(test.wal, size), BRD_BUSY);
     /* While it waits, small ones stand back, or it would wait for ever. */
     ck_assert_int_eq(brd_wal_reserve(test.wal, 100), BRD_BUSY);
-    seen = test_calls(&test);
     brd_wal_unreserve(test.wal, 100);
     test_wait_progress(&test, seen);
     ck_assert_int_eq(brd_wal_reserve(test.wal, size), BRD_OK);
@@ -587,17 +591,12 @@ END_TEST
 
 START_TEST(the_heartbeat_moves_without_work)
 {
-    struct timespec began;
-    struct timespec now;
     uint64_t first;
 
     test_up(&test);
     first = brd_wal_heartbeat(test.wal);
-    clock_gettime(CLOCK_MONOTONIC, &began);
-    do
-        clock_gettime(CLOCK_MONOTONIC, &now);
-    while (brd_wal_heartbeat(test.wal) == first && now.tv_sec - began.tv_sec < 20);
-    ck_assert_uint_ne(brd_wal_heartbeat(test.wal), first);
+    while (brd_wal_heartbeat(test.wal) == first)
+        sched_yield();
     test_down(&test);
 }
 END_TEST
