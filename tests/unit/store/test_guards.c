@@ -254,7 +254,7 @@ read_singles(void *arg)
     uint64_t hashes[16];
     int i;
 
-    while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+    do { /* once at least: the writers may be done before it gets a core */
         for (i = 0; i < 16; i++) {
             key_make(&keys[i], random_below(&worker->random, SINGLES));
             hashes[i] = brd_store_hash(store, keys[i].bytes);
@@ -276,7 +276,7 @@ read_singles(void *arg)
                 return arg;
             worker->done++;
         }
-    }
+    } while (!atomic_load_explicit(&stop, memory_order_relaxed));
     return NULL;
 }
 
@@ -296,7 +296,7 @@ look_after(void *arg)
     struct worker *worker = arg;
     uint64_t wrong = 0;
 
-    while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+    do { /* once at least, too */
         uint32_t shard = random_below(&worker->random, brd_keyspace_shards(keyspace));
         struct brd_store_memory memory;
         uint64_t cursor = 0;
@@ -317,7 +317,7 @@ look_after(void *arg)
             atomic_fetch_add(&clears, 1);
         }
         worker->done++;
-    }
+    } while (!atomic_load_explicit(&stop, memory_order_relaxed));
     return wrong == 0 ? NULL : arg;
 }
 
