@@ -156,7 +156,7 @@ def mistakes_are_exit_status_64(cli):
 
 
 def options_of_the_program_may_stand_behind_the_verb(cli):
-    cli.run("put", "key", "value", "--timeout", "5s")
+    cli.run("put", "key", "value", "--timeout", "600s")
     assert b'"value": "value"' in cli.run("get", "key", "--format=json")
     cli.run("get", "key", "--format", "xml", expect=USAGE)
     cli.run("put", "key", "--", "--format")

@@ -11,7 +11,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from brindle_client import Client, frame, pb, varint
-from daemon import Daemon, Results, scratch, until
+from daemon import PATIENCE_S, Daemon, Results, scratch, until
 
 ALL_BYTES = bytes(range(256))
 KIB = 1024
@@ -287,7 +287,10 @@ def put_many_is_seen_whole(client, address):
     thread.start()
     try:
         seen = set()
-        for _ in range(300):
+        reads = 0
+        give_up = time.monotonic() + PATIENCE_S
+        while reads < 300 or (len(seen) < 2 and time.monotonic() < give_up):
+            reads += 1
             reply = expect(client.call(get_many=pb.GetMany(keys=keys)))
             values = {(item.found, item.value, item.version) for item in reply.items}
             assert len(values) == 1, values

@@ -39,8 +39,8 @@ def address(daemon):
 
 
 def cli(daemon, *args):
-    return subprocess.run([CLI, "--connect", address(daemon), *map(str, args)], check=True,
-                          capture_output=True).stdout
+    return subprocess.run([CLI, "--connect", address(daemon), "--timeout", f"{PATIENCE_S}s",
+                           *map(str, args)], check=True, capture_output=True).stdout
 
 
 def stats(daemon):

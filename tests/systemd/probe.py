@@ -102,9 +102,10 @@ check("the service does not run yet", show("brindle.service", "ActiveState") == 
 for address in ADDRESSES:
     reply = call(address, put=pb.Put(key=b"k", value=b"v"))
     check(f"a call through {address} starts it", reply.status == pb.OK, reply)
-check("the service is active", show("brindle.service", "ActiveState") == "active",
+# It answers a moment before systemd has heard that it is ready.
+check("the service is active", until(lambda: show("brindle.service", "ActiveState") == "active"),
       systemctl("status", "brindle.service")[1])
-check("it says what it does", "Serving on" in show("brindle.service", "StatusText"),
+check("it says what it does", until(lambda: "Serving on" in show("brindle.service", "StatusText")),
       show("brindle.service", "StatusText"))
 pid = show("brindle.service", "MainPID")
 status = pathlib.Path(f"/proc/{pid}/status").read_text()
