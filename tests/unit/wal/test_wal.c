@@ -572,14 +572,15 @@ END_TEST
 
 START_TEST(a_reader_works_beside_the_daemon)
 {
-    struct log_test reader;
+    /* Not a copy of the whole: the log's threads may still be counting progress in it. */
+    struct log_test reader = { .options = test.options };
 
     test_up(&test);
     test_append_groups(&test, 20, BRD_DURABILITY_NORMAL);
-    reader = test;
-    reader.wal = NULL;
+    reader.options.sequencer = &reader.sequencer;
     reader.options.read_only = true;
-    reader.options.arg = &reader;
+    reader.options.on_progress = NULL;
+    reader.options.arg = NULL;
     ck_assert_int_eq(test_read(&reader), BRD_OK);
     ck_assert_uint_eq(reader.replayed, 20);
     brd_wal_close(&reader.wal);
