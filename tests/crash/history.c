@@ -6,8 +6,9 @@
  *
  *   run ADDRESS AT PID [DIR]   operate until AT operations are done in all; then
  *                              shut the file system of DIR down, if one is given,
- *                              and kill PID: "down N". If OPERATIONS are reached
- *                              first nobody is killed: "end N", and FILE is complete.
+ *                              and kill PID: "down N". Where AT is not below
+ *                              OPERATIONS nobody is killed: "end N", and FILE is
+ *                              complete.
  *
  * "FAIL ..." is an answer that no daemon may give. Each client has one request
  * under way, so that the history shows what was concurrent and what was not. A
@@ -196,7 +197,8 @@ keep(struct client *client, const struct event *event)
 static void
 end_it(void)
 {
-    if (atomic_exchange(&stopping, true) || atomic_load(&done) >= operations)
+    /* Not asked of `done`: others may be about to count what they did before this. */
+    if (atomic_exchange(&stopping, true) || stop_at == operations)
         return;
     if (cut_dir[0] != '\0' && !cut_power(cut_dir) && !atomic_exchange(&failed, true))
         snprintf(failure, sizeof(failure), "the file system of %s cannot be shut down", cut_dir);
@@ -334,13 +336,12 @@ main(int argc, char **argv)
             continue;
         }
         run();
-        if (atomic_load(&done) >= operations && !save(argv[1]))
+        if (stop_at == operations && !save(argv[1]))
             printf("FAIL %s cannot be written\n", argv[1]);
         else if (atomic_load(&failed))
             printf("FAIL %s\n", failure);
         else
-            printf("%s %" PRIu64 "\n", atomic_load(&done) >= operations ? "end" : "down",
-                   atomic_load(&done));
+            printf("%s %" PRIu64 "\n", stop_at == operations ? "end" : "down", atomic_load(&done));
     }
     for (i = 0; i < CLIENTS; i++)
         free(clients[i].events);
