@@ -7,8 +7,9 @@
         socket.create_connection(daemon.listen)
         assert daemon.stop() == 0
 
-Nothing here sleeps: the daemon says on stderr when it is ready, and stopping is waiting for
-its end. Leaving the `with` kills what still runs.
+Nothing here sleeps in the hope that something has happened: the daemon says on stderr when it is
+ready, stopping is waiting for its end, and `until` pauses only between two askings. Leaving the
+`with` kills what still runs.
 """
 import os
 import pathlib
