@@ -6,8 +6,8 @@ static const struct {
     size_t key_bytes_max;
     const struct codec_ops *ops;
 } protocols[] = {
-    [PROTOCOL_BRINDLE] = { "brindle", 65535, &codec_brindle_ops },
-    [PROTOCOL_RESP] = { "resp", 65535, &codec_resp_ops },
+    [PROTOCOL_BRINDLE] = { "brindle", 65536, &codec_brindle_ops },
+    [PROTOCOL_RESP] = { "resp", 65536, &codec_resp_ops },
     [PROTOCOL_MEMCACHED] = { "memcached", 250, &codec_memcached_ops },
 };
 

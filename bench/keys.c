@@ -48,6 +48,29 @@ keys_parse_pattern(const char *text, enum keys_pattern *out_pattern, double *out
                            text);
 }
 
+static unsigned
+digits_of(uint64_t number)
+{
+    unsigned digits = 1;
+
+    while ((number /= 10) != 0)
+        digits++;
+    return digits;
+}
+
+void
+keys_cut_sizes(struct sizes *size, uint64_t count, size_t bytes_max)
+{
+    unsigned digits = digits_of(count - 1);
+
+    if (size->kind != SIZES_LOGNORMAL)
+        return;
+    if (size->max > bytes_max)
+        size->max = (uint32_t)bytes_max;
+    if (size->min < digits && digits <= size->max)
+        size->min = digits;
+}
+
 bool
 keys_init(struct keys *keys, enum keys_pattern pattern, double exponent, uint64_t count,
           const struct sizes *size, struct bench_error *error)
@@ -58,15 +81,10 @@ keys_init(struct keys *keys, enum keys_pattern pattern, double exponent, uint64_
     keys->count = count;
     keys->size = *size;
 
-    keys->digits = 1;
-    for (uint64_t rest = (count - 1) / 10; rest != 0; rest /= 10)
-        keys->digits++;
+    keys->digits = digits_of(count - 1);
     if (size->min < keys->digits)
         return bench_error_set(error, "%llu keys need names of at least %u bytes, not %u",
                                (unsigned long long)count, keys->digits, size->min);
-    if (size->max > KEYS_BYTES_MAX)
-        return bench_error_set(error, "keys of %u bytes are above the maximum of %d", size->max,
-                               KEYS_BYTES_MAX);
 
     zipf_init(&keys->zipf, count, exponent);
     keys->stride = (uint64_t)((double)count * 0.6180339887498949);

@@ -12,7 +12,6 @@
 #include "zipf.h"
 
 #define KEYS_COUNT_MAX UINT64_C(4294967295)
-#define KEYS_BYTES_MAX 4096
 
 enum keys_pattern {
     KEYS_UNIFORM,
@@ -33,6 +32,11 @@ struct keys {
 /* Understand uniform, zipf, zipf:EXPONENT, seq. */
 BENCH_MUST_CHECK bool keys_parse_pattern(const char *text, enum keys_pattern *out_pattern,
                                          double *out_exponent, struct bench_error *error);
+
+/* A log-normal distribution has hardly any ends of its own: it is cut to what can
+ * name `count` keys in at most bytes_max bytes. Others stay as they are: whoever
+ * says 3-8 means it. */
+void keys_cut_sizes(struct sizes *size, uint64_t count, size_t bytes_max);
 
 /* false and a sentence if the sizes cannot name that many keys. */
 BENCH_MUST_CHECK bool
@@ -59,7 +63,7 @@ keys_next(const struct keys *keys, struct rng *rng, uint64_t *sequence)
     return rng_below(rng, keys->count);
 }
 
-/* Write the name of a key; returns its length, at most KEYS_BYTES_MAX. */
+/* Write the name of a key; returns its length, at most size.max. */
 size_t keys_name(const struct keys *keys, uint64_t key, uint8_t *out);
 
 /* What a value of this key is tied to. */

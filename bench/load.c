@@ -54,7 +54,7 @@ is_over(const struct load *load, uint64_t now_ns)
 static struct span
 name_key(struct load *load, unsigned at, uint64_t key)
 {
-    uint8_t *name = load->names + (size_t)at * KEYS_BYTES_MAX;
+    uint8_t *name = load->names + (size_t)at * load->plan->keys->size.max;
     load->name_spans[at] = (struct span){ name, keys_name(load->plan->keys, key, name) };
     return load->name_spans[at];
 }
@@ -254,7 +254,7 @@ allocate(struct load *load, unsigned connections)
     const struct load_plan *plan = load->plan;
 
     load->value = malloc(plan->value_size->max > 0 ? plan->value_size->max : 1);
-    load->names = malloc((size_t)plan->many * KEYS_BYTES_MAX);
+    load->names = malloc((size_t)plan->many * plan->keys->size.max);
     load->name_spans = calloc(plan->many, sizeof(*load->name_spans));
     if (load->value == NULL || load->names == NULL || load->name_spans == NULL)
         return false;

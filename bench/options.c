@@ -322,20 +322,23 @@ parse_option(struct options *options, int argc, char **argv, int *at, struct ben
 }
 
 static bool
-parse_word(struct options *options, int argc, char **argv, int *at, struct bench_error *error)
+parse_word(struct options *options, char **argv, int *at, struct bench_error *error)
 {
-    if (options->trace == NULL && !options->memory && strcmp(argv[*at], "memory") == 0) {
-        options->memory = true;
-        (*at)++;
+    const char *word = argv[(*at)++];
+
+    if (options->replay && options->trace == NULL) {
+        options->trace = word;
         return true;
     }
-    if (options->trace != NULL || options->memory || strcmp(argv[*at], "replay") != 0)
-        return bench_error_set(error, "'%.60s' is not understood", argv[*at]);
-    if (*at + 1 == argc)
-        return bench_error_set(error, "replay needs a file");
-    options->trace = argv[*at + 1];
-    *at += 2;
-    return true;
+    if (!options->replay && !options->memory && strcmp(word, "replay") == 0) {
+        options->replay = true;
+        return true;
+    }
+    if (!options->replay && !options->memory && strcmp(word, "memory") == 0) {
+        options->memory = true;
+        return true;
+    }
+    return bench_error_set(error, "'%.60s' is not understood", word);
 }
 
 static bool
@@ -344,6 +347,8 @@ check_together(struct options *options, struct bench_error *error)
     if (options->threads > options->connections)
         return bench_error_set(error, "%llu threads need at least as many connections",
                                (unsigned long long)options->threads);
+    if (options->replay && options->trace == NULL)
+        return bench_error_set(error, "replay needs a file");
     if (options->replay_only != NULL && options->trace == NULL)
         return bench_error_set(error, "only replay knows --%s", options->replay_only);
     if (options->memory_only != NULL && !options->memory)
@@ -385,7 +390,7 @@ options_parse(struct options *options, int argc, char **argv, struct bench_error
         } else if (!only_words && argv[at][0] == '-' && argv[at][1] != '\0') {
             if (!parse_option(options, argc, argv, &at, error))
                 return false;
-        } else if (!parse_word(options, argc, argv, &at, error)) {
+        } else if (!parse_word(options, argv, &at, error)) {
             return false;
         }
     }

@@ -62,6 +62,7 @@ struct options {
     bool skip_bad_lines;
     bool help;
     bool version;
+    bool replay;
     const char *trace; /* NULL: made-up load */
     bool memory;       /* fill in steps and read the server's memory instead */
     uint64_t from;     /* keys of the first step, of the last, and how many steps */

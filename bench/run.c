@@ -56,6 +56,7 @@ struct run {
     struct worker *workers;
     unsigned worker_count;
     bool show_progress;
+    FILE *histogram; /* NULL: none is wanted, or it is written */
     pthread_mutex_t lock;
     pthread_cond_t done; /* a worker has ended */
     unsigned running;    /* guarded by lock */
@@ -542,17 +543,29 @@ measure(struct run *run, struct report *report)
     return true;
 }
 
+/* Opened before the load: a wrong path is not worth an hour of measuring. */
 static bool
-write_histogram(const char *path, const struct report *report, struct bench_error *error)
+open_histogram(struct run *run)
 {
-    FILE *file = fopen(path, "we");
-    if (file == NULL)
-        return bench_error_set(error, "%.200s: %s", path, strerror(errno));
-    bool ok = histogram_dump(report->stats.reads, "reads", file) &&
-              histogram_dump(report->stats.writes, "writes", file);
-    if (fclose(file) != 0 || !ok)
-        return bench_error_set(error, "%.200s: writing failed", path);
-    return true;
+    const char *path = run->options->histogram;
+
+    if (path == NULL)
+        return true;
+    run->histogram = fopen(path, "we");
+    return run->histogram != NULL ||
+           bench_error_set(&run->error, "--histogram %.200s: %s", path, strerror(errno));
+}
+
+static bool
+write_histogram(struct run *run, const struct report *report)
+{
+    bool ok = histogram_dump(report->stats.reads, "reads", run->histogram) &&
+              histogram_dump(report->stats.writes, "writes", run->histogram);
+
+    ok &= fclose(run->histogram) == 0;
+    run->histogram = NULL;
+    return ok || bench_error_set(&run->error, "--histogram %.200s: %s", run->options->histogram,
+                                 strerror(errno));
 }
 
 static enum bench_exit
@@ -560,14 +573,16 @@ run_and_report(struct run *run, struct report *report)
 {
     bool ok = open_all(run) && prepare_load(run, report) && measure(run, report);
 
-    if (ok && run->options->histogram != NULL)
-        ok = write_histogram(run->options->histogram, report, &run->error);
     if (!ok) {
         fprintf(stderr, "brindle-bench: %s: %s\n", run->options->connect, run->error.text);
         return BENCH_EXIT_FAILED;
     }
     if (!report_write(report, stdout)) {
         fprintf(stderr, "brindle-bench: the result could not be written\n");
+        return BENCH_EXIT_FAILED;
+    }
+    if (run->histogram != NULL && !write_histogram(run, report)) {
+        fprintf(stderr, "brindle-bench: %s\n", run->error.text);
         return BENCH_EXIT_FAILED;
     }
     return report->stats.errors == 0 ? BENCH_EXIT_OK : BENCH_EXIT_FAILED;
@@ -582,24 +597,27 @@ check_settings(struct run *run, enum bench_exit *out_exit)
 
     *out_exit = BENCH_EXIT_USAGE;
     if (options->key_size.max > key_bytes_max)
-        return bench_error_set(&run->error, "keys of %u bytes: %s carries at most %zu",
+        return bench_error_set(&run->error, "keys of %u bytes: with --protocol %s at most %zu",
                                options->key_size.max,
                                protocol_name((enum protocol)options->protocol), key_bytes_max);
     if (!keys_init(&run->keys, options->key_pattern, options->key_exponent, options->key_count,
                    &options->key_size, &run->error))
         return false;
     *out_exit = BENCH_EXIT_FAILED;
-    return options->trace == NULL || load_trace(run);
+    return open_histogram(run) && (options->trace == NULL || load_trace(run));
 }
 
 enum bench_exit
 run(const struct options *options, const atomic_bool *interrupted)
 {
-    struct run state = { .options = options, .interrupted = interrupted };
-    struct report report = { .options = options };
+    struct options settings = *options;
+    struct run state = { .options = &settings, .interrupted = interrupted };
+    struct report report = { .options = &settings };
     pthread_condattr_t monotonic;
     enum bench_exit status = BENCH_EXIT_FAILED;
 
+    keys_cut_sizes(&settings.key_size, settings.key_count,
+                   protocol_key_bytes_max((enum protocol)settings.protocol));
     pthread_mutex_init(&state.lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -618,6 +636,8 @@ run(const struct options *options, const atomic_bool *interrupted)
     else
         status = options->memory ? run_memory(&state) : run_and_report(&state, &report);
     close_all(&state);
+    if (state.histogram != NULL)
+        fclose(state.histogram);
     histogram_destroy(&report.stats.reads);
     histogram_destroy(&report.stats.writes);
     histogram_destroy(&report.stats.lag);

@@ -184,6 +184,30 @@ sizes_at(const struct sizes *sizes, uint64_t random)
     return sizes->min;
 }
 
+static double
+below(double normal)
+{
+    return erfc(-normal / sqrt(2.0)) / 2.0;
+}
+
+/* What lies outside counts as the ends do. The middle is the partial expectation of
+ * the log-normal distribution (Johnson, Kotz, Balakrishnan: Continuous Univariate
+ * Distributions 1, chapter 14). */
+static double
+lognormal_mean(const struct sizes *sizes)
+{
+    double sigma = sizes->sigma;
+    double low = log((double)sizes->min / sizes->median);
+    double high = log((double)sizes->max / sizes->median);
+
+    if (sigma <= 0.0)
+        return fmin(fmax(sizes->median, (double)sizes->min), (double)sizes->max);
+    low /= sigma;
+    high /= sigma;
+    return (double)sizes->min * below(low) + (double)sizes->max * below(-high) +
+           sizes->median * exp(sigma * sigma / 2.0) * (below(high - sigma) - below(low - sigma));
+}
+
 double
 sizes_mean(const struct sizes *sizes)
 {
@@ -192,7 +216,7 @@ sizes_mean(const struct sizes *sizes)
     case SIZES_UNIFORM:
         break;
     case SIZES_LOGNORMAL:
-        return sizes->median * exp(sizes->sigma * sizes->sigma / 2.0);
+        return lognormal_mean(sizes);
     case SIZES_WEIGHTED: {
         double total = 0.0;
         uint64_t before = 0;

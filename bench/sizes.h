@@ -40,7 +40,7 @@ BENCH_MUST_CHECK bool sizes_parse(struct sizes *sizes, const char *text, struct 
  * same size, so that a key's size can hang on the key. */
 uint32_t sizes_at(const struct sizes *sizes, uint64_t random);
 
-/* The mean: exact, for a log-normal that of the uncut distribution. */
+/* The mean of the sizes that come out; of a log-normal without the rounding to bytes. */
 double sizes_mean(const struct sizes *sizes);
 
 /* A number of bytes with an optional suffix. Moves *text behind it. */

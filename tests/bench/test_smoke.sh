@@ -139,6 +139,13 @@ bench --nonsense
 says "an unknown option is a usage error" 64 err "unknown option '--nonsense'"
 bench -r 1000000 --key-size 3
 says "too small keys are a usage error" 64 err "1000000 keys need names of at least 6 bytes"
+bench --protocol memcached --key-size 251
+says "too large keys are a usage error" 64 err "keys of 251 bytes: with --protocol memcached at most 250"
+bench --histogram "$tmp/no/where" --connect "unix:$tmp/nobody"
+says "a histogram that cannot be written is told before the load" 1 err \
+    "--histogram $tmp/no/where: No such file or directory"
+bench replay --help
+says "help stands behind a command too" 0 out "[127.0.0.1:7420]"
 bench --connect 127.0.0.1
 says "an address without port is named" 1 err "'127.0.0.1' is no address"
 bench --connect "unix:$tmp/nobody"
@@ -164,7 +171,8 @@ printf '1,a,1,10,0,set,0\n1,a,1,0,0,get,0\n1,b,1,5,0,add,0\n1,b,1,5,0,add,0\n1,a
 # ---- With each server ---------------------------------------------------------------------
 
 test_server() {
-    local name=$1
+    local name=$1 key_bytes_max=65536
+    [[ $protocol != memcached ]] || key_bytes_max=250
     local to=(--connect "$address" --protocol "$protocol" --format json)
 
     bench "${to[@]}" -n 20000 -r 5000 --fill --verify -P 7 -c 11 -t 3
@@ -184,6 +192,16 @@ test_server() {
         "r['requests'] == 2000 and r['errors'] == 0 and r['bytes_out'] > 50000000"
     bench "${to[@]}" -n 2000 -r 100 --workload get --verify --keys zipf:1.3 --refill each -P 9 -c 2
     expect "$name: they come back whole" 0 "r['misses'] == 0 and r['errors'] == 0"
+    bench "${to[@]}" -n 2000 -r 3000 --key-size lognormal:32:1.5 --fill --verify -P 20 -c 3
+    expect "$name: sizes of names that have no ends of their own" 0 \
+        "r['misses'] == 0 and r['errors'] == 0 and r['settings']['key_bytes']['min'] == 4
+         and r['settings']['key_bytes']['max'] == $key_bytes_max"
+    bench "${to[@]}" -n 100 -r 100 --key-size $key_bytes_max --workload getmany --fill
+    expect "$name: the longest names" 0 "r['hits'] == 1000 and r['errors'] == 0"
+    bench "${to[@]}" -n 500 --histogram "$tmp/histogram"
+    expect "$name: a histogram counts every latency" 0 \
+        "sum(int(line.split()[1]) for line in open('$tmp/histogram') if line[0] != '#')
+         == r['latency_us']['read']['count'] + r['latency_us']['write']['count']"
     bench "${to[@]}" --rate 2000 --duration 500ms -r 5000 -c 4 --arrivals poisson
     expect "$name: the open loop sends what is due" 0 \
         "800 < r['requests'] + r['unsent'] < 1200 and r['errors'] == 0"

@@ -148,8 +148,8 @@ END_TEST
 START_TEST(names_have_the_size_that_was_asked_and_differ)
 {
     static const char *const sizes[] = { "5", "9", "16", "250", "5-40", "6:1,300:2" };
-    uint8_t name[KEYS_BYTES_MAX];
-    uint8_t other[KEYS_BYTES_MAX];
+    uint8_t name[300];
+    uint8_t other[300];
     for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
         struct keys keys = make_keys("uniform", 100000, sizes[s]);
         for (uint64_t key = 0; key < 100000; key += 997) {
@@ -220,6 +220,7 @@ START_TEST(sizes_follow_their_distribution)
         { "64-1024", 64, 1024, 544.0, 3.0 },
         { "64:50,1024:40,16k:10", 64, 16384, 2080.0, 50.0 },
         { "lognormal:200:1", 1, 1 << 20, 329.744, 5.0 },
+        { "lognormal:200:1:300", 1, 300, 193.805, 1.0 },
         { "lognormal:200:0:300", 1, 300, 200.0, 0.0 },
     };
     for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
@@ -235,6 +236,40 @@ START_TEST(sizes_follow_their_distribution)
         ck_assert_double_le(fabs(sum / DRAWS - cases[c].mean), cases[c].tolerance);
         ck_assert_double_le(fabs(sizes_mean(&sizes) - cases[c].mean), 0.01);
     }
+}
+END_TEST
+
+START_TEST(names_of_a_log_normal_size_are_cut_to_what_can_be)
+{
+    struct sizes sizes = make_sizes("lognormal:32:1.5");
+    struct sizes range = make_sizes("3-300");
+    struct sizes small = make_sizes("lognormal:2:1:5");
+    struct bench_error error;
+    struct keys keys;
+    uint8_t name[250];
+    bool shortest = false;
+    bool longest = false;
+
+    keys_cut_sizes(&sizes, 100000, 250);
+    ck_assert_uint_eq(sizes.min, 5);
+    ck_assert_uint_eq(sizes.max, 250);
+    ck_assert(keys_init(&keys, KEYS_UNIFORM, 0.0, 100000, &sizes, &error));
+    for (uint64_t key = 0; key < 100000; key++) {
+        size_t len = keys_name(&keys, key, name);
+        ck_assert(len >= 5 && len <= 250);
+        shortest |= len == 5;
+        longest |= len == 250;
+    }
+    ck_assert(shortest && longest);
+
+    keys_cut_sizes(&range, 100000, 250); /* has ends: stays, and is refused */
+    ck_assert_uint_eq(range.min, 3);
+    ck_assert_uint_eq(range.max, 300);
+    ck_assert(!keys_init(&keys, KEYS_UNIFORM, 0.0, 100000, &range, &error));
+
+    keys_cut_sizes(&small, 1000000, 250); /* no name of at most 5 bytes has 6 digits */
+    ck_assert(!keys_init(&keys, KEYS_UNIFORM, 0.0, 1000000, &small, &error));
+    ck_assert_str_eq(error.text, "1000000 keys need names of at least 6 bytes, not 1");
 }
 END_TEST
 
@@ -348,6 +383,7 @@ main(void)
     tcase_add_test(tcase, patterns_that_are_none_are_refused);
     tcase_add_test(tcase, sizes_follow_their_distribution);
     tcase_add_test(tcase, both_ends_of_a_range_and_every_weight_come);
+    tcase_add_test(tcase, names_of_a_log_normal_size_are_cut_to_what_can_be);
     tcase_add_test(tcase, sizes_that_are_none_are_refused);
     tcase_add_test(tcase, a_value_is_right_for_its_key_and_wrong_for_others);
     tcase_add_test(tcase, a_mixture_of_two_values_is_found);

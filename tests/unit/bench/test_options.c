@@ -102,6 +102,12 @@ START_TEST(replay_takes_a_file_and_options_on_both_sides)
     ck_assert_uint_eq(options.depth, 10);
     ck_assert(options.ttl_from_trace);
     ck_assert_uint_eq(options.requests, 0);
+    ck_assert(parse("replay -P 10 t.csv"));
+    ck_assert_str_eq(options.trace, "t.csv");
+    ck_assert_uint_eq(options.depth, 10);
+    ck_assert(parse("replay -- --help"));
+    ck_assert_str_eq(options.trace, "--help");
+    ck_assert(parse("replay --help") && options.help);
     ck_assert(parse("replay -"));
     ck_assert_str_eq(options.trace, "-");
 }
@@ -132,6 +138,7 @@ START_TEST(what_is_wrong_is_named)
         { "--fill=yes", "--fill takes no value" },
         { "--key-size 0", "--key-size: must be at least 1" },
         { "replay", "replay needs a file" },
+        { "replay --fill", "replay needs a file" },
         { "replay a replay b", "'replay' is not understood" },
         { "go", "'go' is not understood" },
         { "-t 4 -c 2", "4 threads need at least as many connections" },
