@@ -126,11 +126,17 @@ find_option(const char *name, size_t size)
 
 enum progress { PROGRESS_ON, PROGRESS_END, PROGRESS_MISTAKE };
 
-/* argv[*at] begins with --; take it and its value. */
+static bool
+is_option(const char *word)
+{
+    return strncmp(word, "--", 2) == 0 || strcmp(word, "-h") == 0;
+}
+
+/* argv[*at] is an option; take it and its value. */
 static enum progress
 take_option(struct cli *cli, int argc, char **argv, int *at)
 {
-    const char *name = argv[*at] + 2;
+    const char *name = strcmp(argv[*at], "-h") == 0 ? "help" : argv[*at] + 2;
     const char *equals = strchr(name, '=');
     const struct global_option *option =
         find_option(name, equals == NULL ? strlen(name) : (size_t)(equals - name));
@@ -205,7 +211,7 @@ main(int argc, char **argv)
     enum outcome outcome;
     int at;
 
-    for (at = 1; at < argc && progress == PROGRESS_ON && strncmp(argv[at], "--", 2) == 0; at++)
+    for (at = 1; at < argc && progress == PROGRESS_ON && is_option(argv[at]); at++)
         progress = take_option(&cli, argc, argv, &at);
     if (progress == PROGRESS_MISTAKE)
         outcome = OUTCOME_USAGE;

@@ -120,6 +120,11 @@ parse_tcp(const char *text, struct addresses *out, struct brd_server_error *erro
     if (!split_host(text, host, &port))
         return fail(error, BRD_INVALID_ARGUMENT,
                     "\"%s\" is not HOST:PORT, [V6]:PORT, unix:PATH or none", text);
+    if (strcmp(host, "*") == 0) /* getaddrinfo would take it for loopback */
+        return fail(error, BRD_INVALID_ARGUMENT,
+                    "\"%s\": write 0.0.0.0:%s for all IPv4 addresses of this machine, [::]:%s for "
+                    "all of IPv6",
+                    text, port, port);
     if (!is_port(port))
         return fail(error, BRD_INVALID_ARGUMENT,
                     "\"%s\": the port is a number from 0 to 65535 (0 picks one)", text);

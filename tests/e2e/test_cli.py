@@ -179,6 +179,7 @@ def help_comes_from_the_table_and_needs_no_server(cli):
         assert f"\n  {verb} " in everything
         assert f"brindle [OPTIONS] {verb}" in cli.run("help", verb).decode()
         assert cli.run(verb, "--help") == cli.run("help", verb)
+    assert cli.run("-h") == cli.run("--help")
     assert cli.run("--version").startswith(b"brindle ")
 
 

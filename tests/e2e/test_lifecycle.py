@@ -135,6 +135,8 @@ def listening_beyond_loopback_needs_a_word():
         expect_error(2, "can be reached from other machines", "--data-dir", "none",
                      "--listen", address)
         expect_error(2, "say allow-insecure", "--check-config", "--listen", address)
+    expect_error(2, "write 0.0.0.0:0 for all IPv4 addresses", "--data-dir", "none",
+                 "--listen", "*:0", "--allow-insecure")
     with Daemon("--listen", "0.0.0.0:0", "--allow-insecure") as daemon:
         assert daemon.stop() == 0
 
