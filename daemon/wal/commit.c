@@ -9,6 +9,9 @@
  *           that as `synced`. Group n+1 is written meanwhile. It also keeps meta:
  *           the ceiling of versions, and the newest segment, which is made known
  *           before anything in that segment counts as synced.
+ *           It also removes segments that nobody needs any more (commit_release): first
+ *           meta says so, in both of its slots, so that not even the older one names a
+ *           file that is gone; then they go, oldest first.
  * preparer  keeps one prepared segment ahead, so that the writer need not wait
  *           for an allocation. Where the writer is faster than the preparation it
  *           waits for what is ready of it.
@@ -159,6 +162,12 @@ rotate(struct commit *commit, uint64_t base_version)
     *commit->sealed_tail = old;
     commit->sealed_tail = &old->next;
     commit->current = segment;
+    retention_add(&commit->retention, &(struct kept_segment){
+                                          .number = segment->header.number,
+                                          .base_version = base_version,
+                                          .start_lsn = header.start_lsn,
+                                          .bytes = segment->room,
+                                      });
     brd_cond_broadcast(&commit->files_wake); /* another one, please */
     brd_mutex_unlock(&commit->lock);
     atomic_fetch_add_explicit(&commit->segments, 1, memory_order_relaxed);
@@ -260,6 +269,58 @@ write_arena(struct commit *commit, struct queue_arena *arena)
     queue_give_back(commit->queue, arena);
 }
 
+/* Is the next segment there? Not: try again soon. *out_error: not even soon. */
+static bool
+next_is_ready(struct commit *commit, int *out_error)
+{
+    bool ready;
+
+    brd_mutex_lock(&commit->lock);
+    ready = commit->next != NULL;
+    *out_error = !ready && commit->next_failed == commit->next_asks ? commit->next_error : 0;
+    if (*out_error != 0) {
+        commit->next_asks++; /* whoever comes next finds that it was tried again */
+        brd_cond_broadcast(&commit->files_wake);
+    }
+    brd_mutex_unlock(&commit->lock);
+    return ready;
+}
+
+/* Somebody asked for a new segment; one without a record will do. Nobody's write
+ * waits for the preparation of another one because of that. */
+static void
+rotate_as_asked(struct commit *commit)
+{
+    uint64_t version = atomic_load_explicit(&commit->written_version, memory_order_relaxed);
+    uint64_t first;
+    int error = 0;
+
+    brd_mutex_lock(&commit->lock);
+    first = commit->rotate_version;
+    brd_mutex_unlock(&commit->lock);
+    if (version < first)
+        return; /* it is in the other arena */
+    if (commit->current->end > SEGMENT_HEADER_BYTES) {
+        bool ready = next_is_ready(commit, &error);
+
+        if (!ready && error == 0)
+            return;
+        if (ready && !rotate(commit, version))
+            return;
+    }
+    brd_mutex_lock(&commit->lock);
+    atomic_store_explicit(&commit->rotate_wanted, false, memory_order_relaxed);
+    commit->rotations++;
+    commit->rotate_error = error;
+    commit->rotated = (struct brd_wal_position){
+        .version = version,
+        .lsn = atomic_load_explicit(&commit->written_lsn, memory_order_relaxed),
+        .records = brd_counter_get(&commit->counters.records),
+    };
+    brd_cond_broadcast(&commit->turn_done);
+    brd_mutex_unlock(&commit->lock);
+}
+
 static void *
 writer_main(void *arg)
 {
@@ -273,6 +334,8 @@ writer_main(void *arg)
         atomic_fetch_add_explicit(&commit->writer_beat, 1, memory_order_relaxed);
         if (arena != NULL)
             write_arena(commit, arena);
+        if (atomic_load_explicit(&commit->rotate_wanted, memory_order_relaxed) && !poisoned(commit))
+            rotate_as_asked(commit);
         /* In this order: who is refused from now on finds the flag cleared. */
         told = queue_take_refused(commit->queue);
         if (arena != NULL || told)
@@ -363,6 +426,8 @@ publish_synced(struct commit *commit, uint64_t version, uint64_t lsn, uint64_t b
     atomic_store_explicit(&commit->synced_lsn, lsn, memory_order_release);
     atomic_store_explicit(&commit->synced_version, version, memory_order_release);
     atomic_store_explicit(&commit->fresh_ns, began_ns, memory_order_relaxed);
+    if (commit->waiting > 0)
+        brd_cond_broadcast(&commit->turn_done);
     brd_mutex_unlock(&commit->lock);
 }
 
@@ -461,6 +526,96 @@ sync_is_due(struct commit *commit)
     return wanted || age_ns >= commit->sync_interval_ns;
 }
 
+/* ---- Segments that nobody needs ---- */
+
+/* Of the first n in the table: away with them. What cannot be removed costs space
+ * until the next start tries again, and nothing else. */
+static void
+remove_oldest(struct commit *commit, size_t n)
+{
+    const struct brd_io *io = commit->io;
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        /* Only this thread shortens the table, and who appends may move it. */
+        struct kept_segment segment;
+        char *path;
+        int result;
+
+        brd_mutex_lock(&commit->lock);
+        segment = commit->retention.kept[i];
+        brd_mutex_unlock(&commit->lock);
+        path = segment_path(commit->dir, segment.number);
+        result = path == NULL ? -ENOMEM : io->unlink(io->ctx, path);
+        CRASH_POINT("segment_released");
+        if (result != 0 && result != -ENOENT)
+            brd_diag_warning("cannot remove %s, which is not needed any more: %s; the next start "
+                             "tries again",
+                             path != NULL ? path : "a segment", brd_file_error(result));
+        free(path);
+        atomic_fetch_sub_explicit(&commit->segments, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&commit->segment_bytes_total, segment.bytes,
+                                  memory_order_relaxed);
+    }
+}
+
+/* Returns false after poisoning. */
+static bool
+forget_oldest(struct commit *commit, size_t n)
+{
+    uint64_t version = atomic_load_explicit(&commit->synced_version, memory_order_relaxed);
+    uint64_t lsn = atomic_load_explicit(&commit->synced_lsn, memory_order_relaxed);
+
+    brd_mutex_lock(&commit->lock);
+    commit->meta.slot.first_segment = commit->retention.kept[n].number;
+    brd_mutex_unlock(&commit->lock);
+    /* Twice: the slot that is the older one then must not name a removed file. */
+    if (!store_meta(commit, version, lsn))
+        return false;
+    CRASH_POINT("release_noted_once");
+    if (!store_meta(commit, version, lsn))
+        return false;
+    CRASH_POINT("release_noted");
+    return true;
+}
+
+static void
+release_segments(struct commit *commit, uint64_t wanted)
+{
+    size_t n;
+
+    /* The first that stays must be known to be durable before the others go. */
+    sync_written(commit);
+    if (poisoned(commit))
+        return;
+    brd_mutex_lock(&commit->lock);
+    n = retention_covered(&commit->retention, wanted);
+    brd_mutex_unlock(&commit->lock);
+    if (n > 0) {
+        if (!forget_oldest(commit, n))
+            return;
+        remove_oldest(commit, n);
+    }
+    brd_mutex_lock(&commit->lock);
+    if (n > 0)
+        retention_drop(&commit->retention, n);
+    commit->released_version = wanted;
+    brd_cond_broadcast(&commit->turn_done);
+    brd_mutex_unlock(&commit->lock);
+}
+
+/* What may be released now; 0: nothing. */
+static uint64_t
+release_wanted(struct commit *commit)
+{
+    uint64_t wanted;
+
+    brd_mutex_lock(&commit->lock);
+    wanted = commit->release_version > commit->released_version ? commit->release_version : 0;
+    brd_mutex_unlock(&commit->lock);
+    return wanted;
+}
+
 /* Wait until there may be something to do. False: stopping. */
 static bool
 syncer_wait(struct commit *commit)
@@ -470,11 +625,12 @@ syncer_wait(struct commit *commit)
 
     brd_mutex_lock(&commit->lock);
     stop = commit->stop_syncer;
-    if (!stop && (commit->sync_wanted <=
-                      atomic_load_explicit(&commit->synced_version, memory_order_relaxed) ||
-                  atomic_load_explicit(&commit->synced_version, memory_order_relaxed) ==
-                      atomic_load_explicit(&commit->written_version, memory_order_relaxed) ||
-                  poisoned(commit)))
+    if (!stop && commit->release_version <= commit->released_version &&
+        (commit->sync_wanted <=
+             atomic_load_explicit(&commit->synced_version, memory_order_relaxed) ||
+         atomic_load_explicit(&commit->synced_version, memory_order_relaxed) ==
+             atomic_load_explicit(&commit->written_version, memory_order_relaxed) ||
+         poisoned(commit)))
         (void)brd_cond_wait_for(&commit->sync_wake, &commit->lock, tick_ns);
     brd_mutex_unlock(&commit->lock);
     return !stop;
@@ -496,6 +652,8 @@ syncer_main(void *arg)
     struct commit *commit = arg;
 
     for (;;) {
+        uint64_t wanted;
+
         beat(commit);
         if (!poisoned(commit) && (ceiling_is_near(commit) || meta_is_behind(commit)))
             (void)store_meta(commit,
@@ -503,6 +661,11 @@ syncer_main(void *arg)
                              atomic_load_explicit(&commit->synced_lsn, memory_order_relaxed));
         if (sync_is_due(commit)) {
             sync_written(commit);
+            continue;
+        }
+        wanted = poisoned(commit) ? 0 : release_wanted(commit);
+        if (wanted != 0) {
+            release_segments(commit, wanted);
             continue;
         }
         if (!syncer_wait(commit) && !sync_is_due(commit))
@@ -524,6 +687,82 @@ commit_want_sync(struct commit *commit, uint64_t version)
     brd_mutex_unlock(&commit->lock);
 }
 
+/* ---- Who waits for the threads ---- */
+
+/* Wait for a moment. BRD_OK: look again. Caller holds the lock. */
+static enum brd_status
+wait_turn(struct commit *commit) BRD_REQUIRES(&commit->lock)
+{
+    if (poisoned(commit))
+        return BRD_READ_ONLY;
+    if (commit->interrupted)
+        return BRD_SHUTTING_DOWN;
+    commit->waiting++;
+    (void)brd_cond_wait_for(&commit->turn_done, &commit->lock, TICK_NS);
+    commit->waiting--;
+    return BRD_OK;
+}
+
+enum brd_status
+commit_rotate(struct commit *commit, struct brd_wal_position *out_position)
+{
+    enum brd_status status = BRD_OK;
+    uint64_t seen;
+
+    brd_mutex_lock(&commit->lock);
+    seen = commit->rotations;
+    commit->rotate_version =
+        atomic_load_explicit(&commit->queue->last_version, memory_order_acquire);
+    atomic_store_explicit(&commit->rotate_wanted, true, memory_order_relaxed);
+    brd_mutex_unlock(&commit->lock);
+    queue_nudge(commit->queue);
+    brd_mutex_lock(&commit->lock);
+    while (status == BRD_OK && commit->rotations == seen)
+        status = wait_turn(commit);
+    if (status == BRD_OK && commit->rotate_error != 0)
+        status = brd_file_status(commit->rotate_error);
+    *out_position = commit->rotated;
+    brd_mutex_unlock(&commit->lock);
+    return status;
+}
+
+enum brd_status
+commit_wait_synced(struct commit *commit, uint64_t version)
+{
+    enum brd_status status = BRD_OK;
+
+    brd_mutex_lock(&commit->lock);
+    while (status == BRD_OK &&
+           atomic_load_explicit(&commit->synced_version, memory_order_relaxed) < version)
+        status = wait_turn(commit);
+    brd_mutex_unlock(&commit->lock);
+    return status;
+}
+
+enum brd_status
+commit_release(struct commit *commit, uint64_t version)
+{
+    enum brd_status status = BRD_OK;
+
+    brd_mutex_lock(&commit->lock);
+    if (version > commit->release_version)
+        commit->release_version = version;
+    brd_cond_signal(&commit->sync_wake);
+    while (status == BRD_OK && commit->released_version < version)
+        status = wait_turn(commit);
+    brd_mutex_unlock(&commit->lock);
+    return status;
+}
+
+void
+commit_interrupt(struct commit *commit)
+{
+    brd_mutex_lock(&commit->lock);
+    commit->interrupted = true;
+    brd_cond_broadcast(&commit->turn_done);
+    brd_mutex_unlock(&commit->lock);
+}
+
 /* ---- The preparer ---- */
 
 static void *
@@ -540,6 +779,13 @@ preparer_main(void *arg)
 
         if (commit->next != NULL || (commit->next_error != 0 && commit->next_failed == asks)) {
             brd_cond_wait(&commit->files_wake, &commit->lock);
+            continue;
+        }
+        /* The one before may have been taken and not be in the table yet. */
+        if (retention_reserve(&commit->retention, 2) != BRD_OK) {
+            commit->next_error = -ENOMEM;
+            commit->next_failed = asks;
+            brd_cond_broadcast(&commit->files_wake);
             continue;
         }
         brd_mutex_unlock(&commit->lock);

@@ -6,6 +6,7 @@
 #include "base/lock.h"
 #include "wal/meta.h"
 #include "wal/queue.h"
+#include "wal/retain.h"
 #include "wal/segment.h"
 
 #include <pthread.h>
@@ -33,6 +34,7 @@ struct commit {
     struct brd_mutex lock;      /* BRD_RANK_WAL_STATE */
     struct brd_cond sync_wake;  /* the syncer */
     struct brd_cond files_wake; /* the preparer, and the writer when it waits for it */
+    struct brd_cond turn_done;  /* whoever waits for a rotation, a release or a sync */
 
     /* Under lock. */
     struct segment *current; /* owned; its `end` is the writer's alone */
@@ -45,6 +47,15 @@ struct commit {
     uint64_t next_failed; /* ... when the failed preparation began */
     uint64_t sync_wanted; /* newest version somebody waits for */
     bool stop_syncer, stop_preparer;
+    struct retention retention;      /* of begun segments, the current one included */
+    uint64_t rotations;              /* that were asked for and are over */
+    uint64_t rotate_version;         /* written first: queued when it was asked for */
+    int rotate_error;                /* of the last of them; 0: none */
+    struct brd_wal_position rotated; /* where the last of them was */
+    uint64_t release_version;        /* what is at or below it need not be kept */
+    uint64_t released_version;       /* ... and has been looked at for that */
+    unsigned waiting;                /* threads in turn_done */
+    bool interrupted;                /* they are to give up */
 
     /* The syncer's alone while it runs. */
     struct meta meta;
@@ -54,8 +65,9 @@ struct commit {
     uint64_t stored_last; /* newest version issued then */
     bool idle;            /* ... and none since the time before */
 
-    _Atomic uint64_t used_ns; /* see brd_wal_note_time; relaxed */
-    _Atomic bool hurry;       /* the writer waits for the next segment; relaxed */
+    _Atomic uint64_t used_ns;   /* see brd_wal_note_time; relaxed */
+    _Atomic bool hurry;         /* the writer waits for the next segment; relaxed */
+    _Atomic bool rotate_wanted; /* the writer is to begin a new segment; relaxed */
 
     /* Published with release under lock, read with acquire by anybody. */
     _Atomic uint64_t written_version, written_lsn;
@@ -91,6 +103,13 @@ void commit_stop(struct commit *commit);
 
 /* Somebody waits for version to be synced; any thread. */
 void commit_want_sync(struct commit *commit, uint64_t version);
+
+/* The front functions of the same names; any thread, one at a time. */
+BRD_MUST_CHECK enum brd_status
+commit_rotate(struct commit *commit, struct brd_wal_position *out_position);
+BRD_MUST_CHECK enum brd_status commit_wait_synced(struct commit *commit, uint64_t version);
+BRD_MUST_CHECK enum brd_status commit_release(struct commit *commit, uint64_t version);
+void commit_interrupt(struct commit *commit);
 
 /* Nothing is written any more: reports it once, closes the queue. Any thread,
  * no lock held. */

@@ -186,7 +186,12 @@ queue_unreserve(struct queue *queue, uint64_t bytes)
     BRD_CHECK(claimed >= claim);
     if (BRD_LIKELY(!atomic_load(&queue->refused)))
         return;
-    /* The log's own thread tells them, not this one. */
+    queue_nudge(queue); /* the log's own thread tells them, not this one */
+}
+
+void
+queue_nudge(struct queue *queue)
+{
     brd_mutex_lock(&queue->lock);
     queue->nudged = true;
     brd_mutex_unlock(&queue->lock);

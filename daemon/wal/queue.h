@@ -53,7 +53,7 @@ struct queue {
     uint64_t base_version;       /* under lock: newest queued */
     bool closed;                 /* under lock: records are dropped */
     bool stopping;               /* under lock: nobody appends any more */
-    bool nudged;                 /* under lock: wake for somebody who was refused */
+    bool nudged;                 /* under lock: wake though there is nothing to write */
 
     struct brd_sequencer *sequencer; /* borrowed */
     const struct brd_clock *clock;   /* borrowed */
@@ -84,6 +84,9 @@ void queue_unreserve(struct queue *queue, uint64_t bytes);
 uint64_t queue_append(struct queue *queue, uint64_t reserved, uint64_t now_ns,
                       const struct brd_wal_payload *payload, bool sync);
 void queue_kick(struct queue *queue);
+
+/* Let queue_take return, though there may be nothing to write. Any thread. */
+void queue_nudge(struct queue *queue);
 
 /* For the writer: wait up to timeout_ns for records, a nudge or the end, and
  * swap the arenas. NULL: nothing to write. *out_stopping: and never again. */

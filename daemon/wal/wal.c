@@ -13,7 +13,8 @@
  *            written again before the sync: if a sync failed in an earlier life the
  *            system takes those pages for clean, and would not write them;
  *         2. remove what lies behind the end, newest first, each made durable, so
- *            that no gap is ever left;
+ *            that no gap is ever left; and what lies before meta's first segment,
+ *            which a release (commit.c) did not get round to;
  *         3. meta: the new epoch (never used before, not even by a start that was
  *            cut short here) and a ceiling above every version ever issued;
  *         4. a new segment that says where the log had ended, then meta again,
@@ -218,6 +219,7 @@ init_commit(struct brd_wal *wal, const struct brd_wal_options *options)
     brd_mutex_init(&commit->lock, BRD_RANK_WAL_STATE);
     brd_cond_init(&commit->sync_wake);
     brd_cond_init(&commit->files_wake);
+    brd_cond_init(&commit->turn_done);
 }
 
 enum brd_status
@@ -413,6 +415,35 @@ drop_rest(struct brd_wal *wal, struct brd_wal_error *error)
     return BRD_OK;
 }
 
+static int
+drop_released_one(void *arg, const char *name)
+{
+    const struct brd_wal *wal = arg;
+    uint64_t number = segment_number_of(name);
+    char *path;
+    int result;
+
+    if (number == 0 || number >= wal->found.slot.first_segment)
+        return 0;
+    path = segment_path(wal->dir, number);
+    result = path == NULL ? -ENOMEM : wal->io->unlink(wal->io->ctx, path);
+    if (result != 0 && result != -ENOENT)
+        brd_diag_warning("cannot remove %s, which is not needed any more: %s",
+                         path != NULL ? path : name, brd_file_error(result));
+    free(path);
+    return 0;
+}
+
+/* Failing is no failure: nobody looks at those files. */
+static void
+drop_released(struct brd_wal *wal)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/wal", wal->dir);
+    (void)wal->io->list(wal->io->ctx, path, drop_released_one, wal);
+}
+
 /* No version at or below it may be issued. */
 static uint64_t
 version_floor(const struct brd_wal *wal)
@@ -524,13 +555,44 @@ cut_last(struct brd_wal *wal)
     brd_file_close(io, &fd);
 }
 
+/* The table of what the log has. */
+static enum brd_status
+note_kept(struct brd_wal *wal)
+{
+    struct commit *commit = &wal->commit;
+    size_t i;
+
+    for (i = 0; i <= wal->end.kept; i++) {
+        const struct log_segment *segment = &wal->map.segments[i];
+        struct kept_segment kept = {
+            .number = commit->current->header.number,
+            .base_version = commit->current->header.base_version,
+            .start_lsn = commit->current->header.start_lsn,
+            .bytes = commit->current->room,
+        };
+
+        if (retention_reserve(&commit->retention, 1) != BRD_OK)
+            return BRD_OUT_OF_MEMORY;
+        if (i < wal->end.kept)
+            kept = (struct kept_segment){
+                .number = segment->number,
+                .base_version = segment->header.base_version,
+                .start_lsn = segment->header.start_lsn,
+                .bytes = i + 1 < wal->end.kept ? segment->file_bytes : wal->end.end_offset,
+            };
+        retention_add(&commit->retention, &kept);
+        atomic_fetch_add_explicit(&commit->segment_bytes_total, kept.bytes, memory_order_relaxed);
+    }
+    atomic_store_explicit(&commit->segments, commit->retention.count, memory_order_relaxed);
+    return BRD_OK;
+}
+
 static void
 publish_replayed(struct brd_wal *wal)
 {
     struct commit *commit = &wal->commit;
     uint64_t version = wal->end.last_version;
     uint64_t lsn = wal->end.lsn;
-    size_t i;
 
     wal->queue.base_version = version;
     atomic_store_explicit(&wal->queue.last_version, version, memory_order_release);
@@ -538,14 +600,6 @@ publish_replayed(struct brd_wal *wal)
     atomic_store_explicit(&commit->written_lsn, lsn, memory_order_release);
     atomic_store_explicit(&commit->synced_version, version, memory_order_release);
     atomic_store_explicit(&commit->synced_lsn, lsn, memory_order_release);
-    atomic_store_explicit(&commit->segments, wal->end.kept + 1, memory_order_relaxed);
-    for (i = 0; i < wal->end.kept; i++)
-        atomic_fetch_add_explicit(&commit->segment_bytes_total,
-                                  i + 1 < wal->end.kept ? wal->map.segments[i].file_bytes
-                                                        : wal->end.end_offset,
-                                  memory_order_relaxed);
-    atomic_fetch_add_explicit(&commit->segment_bytes_total, commit->current->room,
-                              memory_order_relaxed);
 }
 
 enum brd_status
@@ -559,6 +613,8 @@ brd_wal_start(struct brd_wal *wal, struct brd_wal_error *out_error)
     CRASH_POINT("start_synced");
     if (status == BRD_OK)
         status = drop_rest(wal, out_error);
+    if (status == BRD_OK)
+        drop_released(wal);
     CRASH_POINT("start_dropped");
     if (status == BRD_OK)
         status = begin_epoch(wal, out_error);
@@ -571,6 +627,9 @@ brd_wal_start(struct brd_wal *wal, struct brd_wal_error *out_error)
     cut_last(wal);
     brd_sequencer_set_ceiling(commit->sequencer, commit->meta.slot.ceiling);
     publish_replayed(wal);
+    status = note_kept(wal);
+    if (status != BRD_OK)
+        return error_set(out_error, status, wal->dir, 0, "out of memory");
     status = commit_start(commit);
     if (status != BRD_OK)
         return error_set(out_error, status, wal->dir, 0, "cannot start the threads of the log");
@@ -649,7 +708,9 @@ brd_wal_close(struct brd_wal **wal_at)
     if (wal->queue_ready)
         queue_fini(&wal->queue);
     map_fini(&wal->map);
+    retention_fini(&commit->retention);
     brd_file_close(wal->io, &wal->lock_fd); /* last: the directory is free now */
+    brd_cond_fini(&commit->turn_done);
     brd_cond_fini(&commit->files_wake);
     brd_cond_fini(&commit->sync_wake);
     brd_mutex_fini(&commit->lock);
@@ -694,6 +755,55 @@ brd_wal_want_sync(struct brd_wal *wal, uint64_t version)
 
     commit_want_sync(&wal->commit, version < last ? version : last);
     queue_kick(&wal->queue);
+}
+
+/* ---- Giving up what something else keeps ---- */
+
+enum brd_status
+brd_wal_rotate(struct brd_wal *wal, struct brd_wal_position *out_position)
+{
+    BRD_CHECK(wal->magic == WAL_MAGIC && wal->started);
+    return commit_rotate(&wal->commit, out_position);
+}
+
+enum brd_status
+brd_wal_wait_synced(struct brd_wal *wal, uint64_t version)
+{
+    brd_wal_want_sync(wal, version);
+    return commit_wait_synced(&wal->commit, version);
+}
+
+enum brd_status
+brd_wal_release(struct brd_wal *wal, uint64_t version)
+{
+    BRD_CHECK(wal->magic == WAL_MAGIC && wal->started);
+    return commit_release(&wal->commit, version);
+}
+
+void
+brd_wal_interrupt(struct brd_wal *wal)
+{
+    commit_interrupt(&wal->commit);
+}
+
+uint64_t
+brd_wal_base_version(const struct brd_wal *wal)
+{
+    return wal->map.count > 0 && wal->map.segments[0].begun
+               ? wal->map.segments[0].header.base_version
+               : 0;
+}
+
+struct brd_wal_position
+brd_wal_written(const struct brd_wal *wal)
+{
+    const struct commit *commit = &wal->commit;
+
+    return (struct brd_wal_position){
+        .version = atomic_load_explicit(&commit->written_version, memory_order_acquire),
+        .lsn = atomic_load_explicit(&commit->written_lsn, memory_order_acquire),
+        .records = brd_counter_get(&commit->counters.records),
+    };
 }
 
 /* ---- Positions ---- */

@@ -160,6 +160,43 @@ void brd_wal_want_sync(struct brd_wal *wal, uint64_t version);
  * one failed. Any thread; no lock. */
 uint64_t brd_wal_committed(const struct brd_wal *wal, enum brd_durability class_);
 
+/* ---- Giving up what something else keeps ---- */
+
+/* A place in the log. */
+struct brd_wal_position {
+    uint64_t version; /* the newest before it */
+    uint64_t lsn;     /* bytes of groups before it, ever */
+    uint64_t records; /* written before it by this process */
+};
+
+/* Begin a new segment, unless the current one is empty: what is written from now
+ * on is above out_position->version, and what was queued before the call is at or
+ * below. Waits for the writer. Returns BRD_OK, BRD_READ_ONLY (poisoned), BRD_SHUTTING_DOWN
+ * (interrupted), or BRD_DISK_FULL or BRD_IO_ERROR where no segment could be
+ * prepared: the log goes on in the old one. One thread at a time may be in this
+ * and the next two. */
+BRD_MUST_CHECK enum brd_status
+brd_wal_rotate(struct brd_wal *wal, struct brd_wal_position *out_position);
+
+/* Wait until everything up to version is synced. Returns BRD_OK, BRD_READ_ONLY or
+ * BRD_SHUTTING_DOWN. */
+BRD_MUST_CHECK enum brd_status brd_wal_wait_synced(struct brd_wal *wal, uint64_t version);
+
+/* Something else keeps, durably, all that was written up to version: remove the
+ * segments that hold nothing else, and wait for that. A file that cannot be
+ * removed is a warning. Returns as brd_wal_wait_synced. */
+BRD_MUST_CHECK enum brd_status brd_wal_release(struct brd_wal *wal, uint64_t version);
+
+/* From now on nobody waits in the three above. Any thread. */
+void brd_wal_interrupt(struct brd_wal *wal);
+
+/* Every version that replay gives is above it; 0 where the log goes back to its
+ * beginning. Once open, until start. */
+uint64_t brd_wal_base_version(const struct brd_wal *wal);
+
+/* Where the writer is. Any thread; lsn and records are of one moment each. */
+struct brd_wal_position brd_wal_written(const struct brd_wal *wal);
+
 /* A write or sync failed: nothing will be written any more. Any thread. */
 bool brd_wal_poisoned(const struct brd_wal *wal);
 

@@ -384,10 +384,16 @@ static int
 enter(struct faulty *disk, enum faulty_kind kind, const char *path, bool changes)
 {
     struct fault *fault = &disk->faults[kind];
+    void (*hook)(void *arg, enum faulty_kind kind);
+    void *hook_arg;
     int error = 0;
 
-    if (disk->hook != NULL)
-        disk->hook(disk->hook_arg, kind);
+    pthread_mutex_lock(&disk->lock);
+    hook = disk->hook;
+    hook_arg = disk->hook_arg;
+    pthread_mutex_unlock(&disk->lock);
+    if (hook != NULL)
+        hook(hook_arg, kind);
     pthread_mutex_lock(&disk->lock);
     disk->calls[kind]++;
     if (disk->cut) {
@@ -1027,8 +1033,10 @@ faulty_kill(struct faulty *disk)
 void
 faulty_set_hook(struct faulty *disk, void (*hook)(void *arg, enum faulty_kind kind), void *arg)
 {
+    pthread_mutex_lock(&disk->lock);
     disk->hook = hook;
     disk->hook_arg = arg;
+    pthread_mutex_unlock(&disk->lock);
 }
 
 /* ---- Behind the back ---- */
