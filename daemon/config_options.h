@@ -129,6 +129,14 @@ enum config_type {
     X(WAL_SYNC_INTERVAL, "wal", "wal-sync-interval", TIME, "1s", NULL, 0, BRD_NS_PER_MS, \
       3600 * BRD_NS_PER_S, 0, NULL, "what is written is synced to the disk within this time; a power " \
       "cut may cost twice as much of what was acknowledged under normal") \
+    X(CHECKPOINT_LOG_SIZE, "wal", "checkpoint-log-size", SIZE, "256mb", "off", 0, 0, CONFIG_TB, 0, \
+      NULL, "a checkpoint after so much log, or as much as the last snapshot has, if that is more") \
+    X(CHECKPOINT_INTERVAL, "wal", "checkpoint-interval", TIME, "1h", "off", 0, 0, \
+      365 * 24 * 3600 * BRD_NS_PER_S, 0, NULL, "a checkpoint after so long, if anything was written") \
+    X(CHECKPOINT_RATE, "wal", "checkpoint-rate", SIZE, "64mb", "off", 0, 0, CONFIG_TB, 0, NULL, \
+      "what a checkpoint writes in a second at most") \
+    X(CHECKPOINT_ON_STOP, "wal", "checkpoint-on-stop", BOOL, "no", NULL, 0, 0, 1, 0, NULL, \
+      "make a checkpoint before an orderly end, which then takes longer") \
     \
     X(DURABILITY, "namespace default", "durability", CHOICE, NULL, NULL, 0, 0, 0, 0, \
       "none async normal full", "when a write is acknowledged: applied, queued, written to the " \

@@ -34,6 +34,7 @@
     X(SYNC, "sync")               \
     X(STATS, "stats")             \
     X(RESET_STATS, "reset_stats") \
+    X(CHECKPOINT, "checkpoint")   \
     X(HELLO, "hello")             \
     X(PING, "ping")
 
@@ -52,6 +53,15 @@ enum brd_condition {
     BRD_IF_VERSION = 3,
 };
 
+/* What a checkpoint waits for, with the names that SQLite gave them. The numbers
+ * are those of CheckpointMode in proto/brindle.proto. */
+enum brd_checkpoint_mode {
+    BRD_CHECKPOINT_PASSIVE = 0,  /* not for one that is under way: tells of that one */
+    BRD_CHECKPOINT_FULL = 1,     /* covers all that was written before the request */
+    BRD_CHECKPOINT_RESTART = 2,  /* ... and the log before it is gone from the disk */
+    BRD_CHECKPOINT_TRUNCATE = 3, /* ... and nothing is left to be covered: (0, 0) */
+};
+
 struct brd_key_value {
     struct brd_bytes key;
     struct brd_bytes value;
@@ -64,6 +74,7 @@ struct brd_job {
     uint32_t shard;  /* those before it are done */
     uint64_t now_ms; /* when it began, Unix ms */
     uint64_t count;  /* so far */
+    uint64_t ticket; /* of a checkpoint that is waited for; 0: none */
 };
 
 struct brd_request {
@@ -89,11 +100,13 @@ struct brd_request {
     uint32_t protocol_version; /* hello */
     enum brd_condition condition;
     enum brd_durability durability;
+    enum brd_checkpoint_mode checkpoint_mode;
     bool keep_ttl;
     bool return_previous;
     bool exact;
-    struct brd_job *job; /* purge, exact count: do a part; NULL: do all at once. Set by
-                          * whoever executes, never by a decoder */
+    struct brd_job *job; /* purge, exact count: do a part; NULL: do all at once. Where
+                          * a checkpoint waits. Set by whoever executes, never by a
+                          * decoder */
 };
 
 struct brd_reply_item {
@@ -124,6 +137,13 @@ struct brd_hello_reply {
     enum brd_durability durability;
 };
 
+/* Records of the log since the last checkpoint before, and how many of them this
+ * one covers. */
+struct brd_checkpoint_reply {
+    uint64_t total;
+    uint64_t done;
+};
+
 struct brd_reply {
     enum brd_status status;
     uint64_t version; /* 0: none */
@@ -140,6 +160,7 @@ struct brd_reply {
     const struct brd_stat *stats;
     size_t stat_count;
     const struct brd_hello_reply *hello;
+    const struct brd_checkpoint_reply *checkpoint; /* lives in the caller until done */
 
     /* The reply may leave when the log has committed these versions under the
      * class; 0: at once. */

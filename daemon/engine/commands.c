@@ -78,6 +78,7 @@ static const struct command commands[BRD_OP_COUNT_OF] = {
     [BRD_OP_SYNC] = { command_sync },
     [BRD_OP_STATS] = { command_stats },
     [BRD_OP_RESET_STATS] = { command_reset_stats },
+    [BRD_OP_CHECKPOINT] = { command_checkpoint },
 };
 
 /* ---- what is checked for every request ---- */

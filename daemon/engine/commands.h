@@ -28,6 +28,7 @@ COMMAND_HANDLER(clear);
 COMMAND_HANDLER(sync);
 COMMAND_HANDLER(reset_stats);
 COMMAND_HANDLER(stats);
+COMMAND_HANDLER(checkpoint);
 
 #undef COMMAND_HANDLER
 

@@ -6,8 +6,10 @@
 #include "base/counter.h"
 #include "base/lock.h"
 #include "base/sequencer.h"
+#include "engine/checkpoint.h"
 #include "engine/engine.h"
 #include "engine/memory.h"
+#include "engine/snapshot.h"
 #include "store/store.h"
 #include "wal/wal.h"
 
@@ -72,6 +74,7 @@ struct brd_caller {
     bool guard_open;
     struct brd_blob *blob; /* counted: keeps reply->value alive */
     char message[256];
+    struct brd_checkpoint_reply checkpoint;
 
     /* Scratch, kept from call to call up to SCRATCH_KEEP_BYTES. */
     struct brd_buf payload;
@@ -135,7 +138,11 @@ struct brd_engine {
     struct brd_cond reaper_cond;
     bool reaper_stopping;
 
+    struct checkpoint checkpoint;
+
     /* What recovery met, for Stats. */
+    struct brd_snapshot_info snapshot; /* zeros: there was none */
+    uint64_t recovered_uncovered;      /* records of the log that it does not hold */
     struct brd_wal_report recovered;
     uint64_t recovery_ms;
     uint64_t recovered_expired;

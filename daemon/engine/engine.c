@@ -87,6 +87,12 @@ brd_engine_create(const struct brd_engine_options *options, struct brd_engine **
     brd_mutex_init(&engine->lock, BRD_RANK_ENGINE);
     brd_mutex_init(&engine->reaper_lock, BRD_RANK_FREER);
     brd_cond_init(&engine->reaper_cond);
+    checkpoint_init(engine, &(struct checkpoint_policy){
+                                .log_bytes = options->checkpoint_log_bytes,
+                                .interval_ns = options->checkpoint_interval_ns,
+                                .rate_bytes = options->checkpoint_rate_bytes,
+                                .on_stop = options->checkpoint_on_stop,
+                            });
     brd_sequencer_init(&engine->sequencer, 0);
     engine->default_ns.id = NS_DEFAULT_ID;
     engine->default_ns.name = "default";
@@ -120,12 +126,12 @@ brd_engine_start(struct brd_engine *engine, struct brd_engine_error *out_error)
             return status;
     }
     engine->started = true;
-    if (engine->options.manual)
-        return BRD_OK;
-    status = reaper_start(engine);
+    status = engine->wal != NULL ? checkpoint_start(engine) : BRD_OK;
+    if (status == BRD_OK && !engine->options.manual)
+        status = reaper_start(engine);
     if (status != BRD_OK)
         snprintf(out_error->text, sizeof(out_error->text),
-                 "cannot start the reaper thread: the system has no more threads to give");
+                 "cannot start a thread: the system has no more to give");
     return status;
 }
 
@@ -134,6 +140,7 @@ brd_engine_stop(struct brd_engine *engine)
 {
     enum brd_status status = BRD_OK;
 
+    checkpoint_stop(engine);
     reaper_stop(engine);
     if (engine->started && engine->wal != NULL) {
         brd_wal_note_time(engine->wal, engine_now_ns(engine));
@@ -160,6 +167,7 @@ brd_engine_destroy(struct brd_engine **engine_ptr)
     brd_wal_close(&engine->wal);
     brd_keyspace_destroy(&engine->default_ns.keyspace);
     brd_store_destroy(&engine->store);
+    checkpoint_fini(engine);
     brd_cond_fini(&engine->reaper_cond);
     brd_mutex_fini(&engine->reaper_lock);
     brd_mutex_fini(&engine->lock);

@@ -37,6 +37,11 @@ struct brd_engine_options {
     uint64_t wal_segment_bytes;     /* 0: the log's default, likewise below */
     uint64_t wal_queue_bytes;
     uint64_t wal_sync_interval_ns;
+    uint64_t checkpoint_log_bytes;   /* a checkpoint after so much log, or as much as the last
+                                        snapshot has, if that is more; 0: never for that */
+    uint64_t checkpoint_interval_ns; /* ... after so long, if there is something new; 0: never */
+    uint64_t checkpoint_rate_bytes;  /* written a second; 0: no limit */
+    bool checkpoint_on_stop;
     uint64_t reap_interval_ns; /* 0: 100 ms */
     uint64_t
         max_clock_behind_ns; /* refuse to start when the clock is further behind the log; 0: 1 h */
@@ -175,6 +180,37 @@ struct brd_change {
  * are no change that this version knows. Pure. */
 BRD_MUST_CHECK enum brd_status
 brd_change_next(struct brd_bytes *payload, struct brd_change *out_change);
+
+/* ---- For offline tools: snapshots ---- */
+
+struct brd_snapshot_info {
+    uint8_t uuid[16];
+    uint64_t start_version, end_version;
+    uint64_t created_ns;
+    uint64_t blocks, records;
+    uint64_t bytes; /* of the file */
+    uint32_t epoch;
+};
+
+/* What is wrong, for a person, and where. */
+struct brd_snapshot_error {
+    char text[512];
+    char path[512];
+    uint64_t offset;
+};
+
+/* The newest snapshot of a data directory, and whether it fits its log.
+ *
+ * uuid, base_version, end_version   of the log: brd_wal_uuid, brd_wal_base_version,
+ *             and the newest version in it, or base_version where there is none.
+ * whole       read and check it to its end; else only where it begins and ends.
+ * out_info    zeros where there is none, and none is needed.
+ * Returns     BRD_OK, BRD_CORRUPT, BRD_UNSUPPORTED, BRD_IO_ERROR, BRD_OUT_OF_MEMORY;
+ *             out_error is filled on failure. Changes nothing. Any thread. */
+BRD_MUST_CHECK enum brd_status
+brd_snapshot_check(const struct brd_io *io, const char *data_dir, struct brd_bytes uuid,
+                   uint64_t base_version, uint64_t end_version, bool whole,
+                   struct brd_snapshot_info *out_info, struct brd_snapshot_error *out_error);
 
 /* Visit every live entry (tests, tools): key, value, version, deadline. Slices
  * under the stripes; visit copies. */

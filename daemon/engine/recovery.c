@@ -1,200 +1,48 @@
-/* Log -> store, once, before anybody is served.
+/* Snapshot and log -> store, once, before anybody is served.
  *
- * Changes are applied in the order of their versions, so the state after the
- * last one is the state before the stop. The rules are those that a replay over
- * a snapshot will need too, and they catch a log that does not fit together:
+ * The newest snapshot, if there is one, is loaded by as many threads as there are
+ * cores: its blocks are independent. Then the changes of the log behind its start
+ * are applied in the order of their versions, by the rules of redo.c, so the state
+ * after the last one is the state before the stop. What is expired is dropped
+ * after the last record.
  *
- *   PUT     a full value: applies if newer than the entry
- *   DELETE  applies if newer than the entry
- *   TOUCH, APPEND  carry the version they were applied to: they apply to exactly
- *           that one; an entry that is newer skips them; a missing or older base
- *           is damage
- *   CLEAR   everything older in the namespace dies
- *
- * Replay never judges expiry: an expired entry may be the base of a later
- * change. What is expired is dropped after the last record.
+ * The two must fit: the snapshot is whole, it is this directory's, it begins
+ * where the log begins or later, and the log reaches its end. Anything else is
+ * damage, and said so; an older snapshot is never taken instead.
  *
  * Failure: the store is left half filled and the caller gives up the engine;
  * no file has been changed. */
 #include "engine/core.h"
-#include "engine/mutation.h"
+#include "engine/redo.h"
+#include "engine/snapshot.h"
 
 #include "base/diag.h"
+#include "base/thread.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LOADERS_MAX 16
+
+struct loader;
 
 struct replay {
-    struct brd_engine *engine;
-    struct brd_engine_error *error;
+    struct redo redo;
     uint64_t began_ns;
-    uint64_t told_ns; /* when progress was last logged */
-    uint64_t changes;
+    uint64_t told_ns;            /* when progress was last logged */
+    uint64_t start_version;      /* what is at or below it is in the snapshot */
+    uint64_t seen;               /* records of the log */
+    uint64_t records;            /* of them, above start_version */
+    const struct loader *teller; /* the loader that logs progress */
 };
 
-static enum brd_status __attribute__((format(printf, 3, 4)))
-give_up(struct replay *replay, enum brd_status status, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(replay->error->text, sizeof(replay->error->text), format, args);
-    va_end(args);
-    return status;
-}
-
-static enum brd_status
-no_memory(struct replay *replay)
-{
-    return give_up(replay, BRD_OUT_OF_MEMORY,
-                   "memory ran out while the log was replayed; give the daemon more");
-}
-
-/* An entry with this value, or NULL. */
-static struct brd_entry *
-entry_of(struct brd_bytes key, struct brd_bytes head, struct brd_bytes tail, uint64_t deadline_ms)
-{
-    size_t size = head.size + tail.size;
-    struct brd_blob *blob;
-    struct brd_entry *entry;
-
-    if (size < BRD_STORE_BLOB_MIN) {
-        uint8_t joined[BRD_STORE_BLOB_MIN];
-
-        if (tail.size == 0)
-            return brd_entry_create(key, head, NULL, deadline_ms != 0);
-        if (head.size > 0)
-            memcpy(joined, head.data, head.size);
-        memcpy(joined + head.size, tail.data, tail.size);
-        return brd_entry_create(key, brd_bytes(joined, size), NULL, deadline_ms != 0);
-    }
-    blob = brd_blob_create(size);
-    if (blob == NULL)
-        return NULL;
-    if (head.size > 0)
-        memcpy(blob->data, head.data, head.size);
-    if (tail.size > 0)
-        memcpy(blob->data + head.size, tail.data, tail.size);
-    entry = brd_entry_create(key, brd_bytes(NULL, 0), blob, deadline_ms != 0);
-    if (entry == NULL)
-        brd_blob_unref(blob);
-    return entry;
-}
-
-/* Put an entry under the guard. Takes it over. */
-static enum brd_status
-put_entry(struct replay *replay, struct brd_guard *guard, uint64_t hash, struct brd_entry *entry,
-          uint64_t version, uint64_t deadline_ms)
-{
-    if (entry == NULL)
-        return no_memory(replay);
-    if (brd_guard_reserve(guard, hash, deadline_ms != 0) != BRD_OK) {
-        brd_entry_discard(&entry);
-        return no_memory(replay);
-    }
-    brd_guard_put(guard, hash, entry, version, deadline_ms, 0);
-    return BRD_OK;
-}
-
-static enum brd_status
-apply_delta(struct replay *replay, struct brd_guard *guard, uint64_t hash, uint64_t version,
-            const struct mutation *mutation, const struct brd_view *view, bool present)
-{
-    struct brd_entry *entry;
-    uint64_t deadline_ms;
-
-    if (present && view->version > mutation->base)
-        return BRD_OK;
-    if (!present || view->version < mutation->base)
-        return give_up(replay, BRD_CORRUPT,
-                       "the log holds %s version %" PRIu64 " of a key whose version %" PRIu64
-                       " is missing: a part of the log is gone",
-                       mutation_kind_name(mutation->kind), version, mutation->base);
-    if (mutation->kind == MUTATION_TOUCH) {
-        deadline_ms = mutation->deadline_ms;
-        entry = brd_guard_copy_entry(guard, hash, mutation->key, deadline_ms != 0);
-    } else {
-        deadline_ms = view->deadline_ms;
-        entry = entry_of(mutation->key, view->value, mutation->value, deadline_ms);
-    }
-    return put_entry(replay, guard, hash, entry, version, deadline_ms);
-}
-
-static enum brd_status
-apply_to_key(struct replay *replay, struct brd_keyspace *keyspace, uint64_t version,
-             const struct mutation *mutation)
-{
-    uint64_t hash = brd_store_hash(replay->engine->store, mutation->key);
-    enum brd_status status = BRD_OK;
-    struct brd_view view = { 0 };
-    struct brd_guard guard;
-    bool was_large;
-    uint64_t seen;
-    bool present;
-
-    brd_guard_begin(&guard, keyspace, BRD_GUARD_WRITE, hash);
-    /* At time 0 nothing is expired. */
-    present = brd_guard_find(&guard, hash, mutation->key, 0, &view, &seen) == BRD_OK;
-    was_large = view.blob != NULL;
-    switch (mutation->kind) {
-    case MUTATION_PUT:
-        /* Of a key that stands twice in one record the last one wins. */
-        if (!present || view.version <= version)
-            status = put_entry(replay, &guard, hash,
-                               entry_of(mutation->key, mutation->value, brd_bytes(NULL, 0),
-                                        mutation->deadline_ms),
-                               version, mutation->deadline_ms);
-        break;
-    case MUTATION_DELETE:
-        if (present && view.version < version)
-            brd_guard_remove(&guard, hash, mutation->key, version, 0);
-        break;
-    case MUTATION_TOUCH:
-    case MUTATION_APPEND:
-        status = apply_delta(replay, &guard, hash, version, mutation, &view, present);
-        break;
-    case MUTATION_CLEAR:
-        break;
-    }
-    brd_guard_end(&guard);
-    /* What is large is not freed by the guard, and there is no reaper yet. */
-    if (was_large)
-        (void)brd_store_free_some(replay->engine->store, 1);
-    return status;
-}
-
-static enum brd_status
-apply(struct replay *replay, uint64_t version, const struct mutation *mutation)
-{
-    struct name_space *ns = &replay->engine->default_ns;
-    struct brd_guard guard;
-
-    if (mutation->ns != ns->id)
-        return give_up(replay, BRD_UNSUPPORTED,
-                       "the log holds data of namespace %" PRIu64
-                       ": it was written by a newer Brindle; run that one",
-                       mutation->ns);
-    if (mutation->key.size > BRD_STORE_KEY_MAX)
-        return give_up(replay, BRD_CORRUPT,
-                       "the record of version %" PRIu64 " has a key of %zu bytes", version,
-                       mutation->key.size);
-    replay->changes++;
-    if (mutation->kind != MUTATION_CLEAR)
-        return apply_to_key(replay, ns->keyspace, version, mutation);
-    if (brd_guard_begin_many(&guard, ns->keyspace, BRD_GUARD_WRITE, NULL, 0) != BRD_OK)
-        return no_memory(replay);
-    brd_guard_clear(&guard, version);
-    brd_guard_end(&guard);
-    while (brd_store_free_some(replay->engine->store, 1024) > 0)
-        ;
-    return BRD_OK;
-}
-
 static void
-tell_progress(struct replay *replay, uint64_t done, uint64_t total)
+tell_progress(struct replay *replay, const char *what, uint64_t done, uint64_t total)
 {
-    uint64_t now_ns = brd_clock_mono_ns(replay->engine->clock);
+    uint64_t now_ns = brd_clock_mono_ns(replay->redo.engine->clock);
     uint64_t left_s;
 
     if (now_ns - replay->told_ns < 2 * BRD_NS_PER_S || done == 0)
@@ -202,34 +50,177 @@ tell_progress(struct replay *replay, uint64_t done, uint64_t total)
     replay->told_ns = now_ns;
     left_s = (uint64_t)((double)(now_ns - replay->began_ns) / (double)done *
                         (double)(total - done) / (double)BRD_NS_PER_S);
-    brd_diag_info("recovery: %" PRIu64 " of %" PRIu64 " MiB of log replayed, about %" PRIu64
-                  " s left",
-                  done >> 20, total >> 20, left_s);
+    brd_diag_info("recovery: %" PRIu64 " of %" PRIu64 " MiB of %s, about %" PRIu64 " s left",
+                  done >> 20, total >> 20, what, left_s);
 }
 
 static enum brd_status
 on_record(void *arg, uint64_t version, struct brd_bytes payload, uint64_t done, uint64_t total)
 {
     struct replay *replay = arg;
+    enum brd_status status = BRD_OK;
+
+    if (version > replay->start_version) {
+        replay->records++;
+        status = redo_payload(&replay->redo, version, payload);
+    }
+    if ((++replay->seen & 4095) == 0)
+        tell_progress(replay, "the log replayed", done, total);
+    return status;
+}
+
+/* ---- The snapshot ---- */
+
+/* What the loading threads share. */
+struct load {
+    struct replay *replay;
+    struct snapshot_reader reader;
+    _Atomic uint64_t done; /* bytes; relaxed */
+    _Atomic bool failed;   /* the others may stop; relaxed */
+};
+
+struct loader {
+    struct load *load;
+    pthread_t thread;
+    enum brd_status status;
+    struct brd_engine_error error;
+};
+
+static enum brd_status
+load_block(struct redo *redo, struct brd_bytes records)
+{
+    enum brd_status status = BRD_OK;
+    struct brd_bytes payload;
+    uint64_t version;
+
+    while (status == BRD_OK && snapshot_next_record(&records, &version, &payload))
+        status = redo_payload(redo, version, payload);
+    return status;
+}
+
+static void *
+loader_main(void *arg)
+{
+    struct loader *loader = arg;
+    struct load *load = loader->load;
+    struct redo redo = { .engine = load->replay->redo.engine, .error = &loader->error };
+    struct brd_snapshot_error error;
+    struct brd_bytes records;
+    struct brd_buf buf;
+    uint64_t offset;
+
+    brd_buf_init(&buf);
+    do {
+        loader->status = snapshot_next_block(&load->reader, &buf, &records, &offset, &error);
+        if (loader->status == BRD_NOT_FOUND)
+            break;
+        if (loader->status == BRD_OK)
+            loader->status = load_block(&redo, records);
+        else
+            snprintf(loader->error.text, sizeof(loader->error.text), "%s", error.text);
+        atomic_fetch_add_explicit(&load->done, records.size, memory_order_relaxed);
+        if (loader == load->replay->teller)
+            tell_progress(load->replay, "the snapshot loaded",
+                          atomic_load_explicit(&load->done, memory_order_relaxed),
+                          load->reader.info.bytes);
+    } while (loader->status == BRD_OK &&
+             !atomic_load_explicit(&load->failed, memory_order_relaxed));
+    brd_buf_fini(&buf);
+    if (loader->status == BRD_NOT_FOUND)
+        loader->status = BRD_OK;
+    if (loader->status != BRD_OK)
+        atomic_store_explicit(&load->failed, true, memory_order_relaxed);
+    return NULL;
+}
+
+/* As many as there are cores: this one, and others where the system gives them. */
+static enum brd_status
+load_blocks(struct load *load)
+{
+    struct replay *replay = load->replay;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    struct loader loaders[LOADERS_MAX];
+    enum brd_status status = BRD_OK;
+    long running = 1;
+    long n;
+
+    if (cores > LOADERS_MAX)
+        cores = LOADERS_MAX;
+    replay->teller = &loaders[0];
+    for (n = 0; n < LOADERS_MAX; n++)
+        loaders[n] = (struct loader){ .load = load, .status = BRD_OK };
+    while (running < cores && brd_thread_start(&loaders[running].thread, "brd-load", loader_main,
+                                               &loaders[running]) == BRD_OK)
+        running++;
+    (void)loader_main(&loaders[0]);
+    for (n = 0; n < running; n++) {
+        if (n > 0)
+            brd_thread_join(loaders[n].thread);
+        if (status == BRD_OK && loaders[n].status != BRD_OK) {
+            status = loaders[n].status;
+            *replay->redo.error = loaders[n].error;
+        }
+    }
+    return status;
+}
+
+static enum brd_status
+load_snapshot(struct replay *replay)
+{
+    struct brd_engine *engine = replay->redo.engine;
+    const struct brd_io *io = engine->options.io != NULL ? engine->options.io : brd_io_real();
+    const char *dir = engine->options.data_dir;
+    struct load load = { .replay = replay };
+    struct brd_snapshot_error error = { .text = "" };
+    enum brd_status status;
+    uint64_t version;
+    char *path;
+
+    status = snapshot_newest(io, dir, &version, &error);
+    if (status == BRD_NOT_FOUND)
+        status = snapshot_check_none(dir, brd_wal_base_version(engine->wal), &error);
+    if (status != BRD_OK)
+        return redo_give_up(&replay->redo, status, "%s", error.text);
+    if (version == 0)
+        return BRD_OK;
+    path = snapshot_path(dir, version);
+    if (path == NULL)
+        return redo_give_up(&replay->redo, BRD_OUT_OF_MEMORY, "out of memory");
+    status = snapshot_open(&load.reader, io, path, &error);
+    if (status != BRD_OK) {
+        free(path);
+        return redo_give_up(&replay->redo, status, "%s", error.text);
+    }
+    status = snapshot_check_fit(&load.reader.info, path, version, brd_wal_uuid(engine->wal),
+                                brd_wal_base_version(engine->wal), UINT64_MAX, &error);
+    status = status == BRD_OK ? load_blocks(&load)
+                              : redo_give_up(&replay->redo, status, "%s", error.text);
+    engine->snapshot = load.reader.info;
+    replay->start_version = load.reader.info.start_version;
+    replay->redo.fuzzy_end = load.reader.info.end_version;
+    snapshot_close(&load.reader);
+    free(path);
+    return status;
+}
+
+/* The log behind a snapshot must reach what the snapshot has seen. */
+static enum brd_status
+check_end(struct replay *replay)
+{
+    struct brd_engine *engine = replay->redo.engine;
+    const struct brd_snapshot_info *info = &engine->snapshot;
+    uint64_t base_version = brd_wal_base_version(engine->wal);
+    uint64_t end_version = engine->recovered.last_version;
+    struct brd_snapshot_error error;
     enum brd_status status;
 
-    for (;;) {
-        struct mutation mutation;
-
-        status = mutation_decode(&payload, &mutation);
-        if (status == BRD_NOT_FOUND)
-            break;
-        if (status != BRD_OK)
-            return give_up(replay, status,
-                           "the record of version %" PRIu64 " is no change that this Brindle knows",
-                           version);
-        status = apply(replay, version, &mutation);
-        if (status != BRD_OK)
-            return status;
-    }
-    if ((replay->changes & 4095) == 0)
-        tell_progress(replay, done, total);
-    return BRD_OK;
+    if (end_version < base_version)
+        end_version = base_version;
+    if (info->start_version == 0)
+        return BRD_OK;
+    status = snapshot_check_fit(info, engine->options.data_dir, info->start_version,
+                                brd_wal_uuid(engine->wal), base_version, end_version, &error);
+    return status == BRD_OK ? BRD_OK : redo_give_up(&replay->redo, status, "%s", error.text);
 }
 
 /* Put what the log says into the operator's sentence. */
@@ -278,7 +269,9 @@ finish(struct brd_engine *engine, struct brd_engine_error *out_error)
 static enum brd_status
 check_clock_is_not_behind(struct brd_engine *engine, struct brd_engine_error *out_error)
 {
-    uint64_t write_ns = engine->recovered.last_version;
+    uint64_t logged_ns = engine->recovered.last_version;
+    uint64_t loaded_ns = engine->snapshot.end_version;
+    uint64_t write_ns = logged_ns > loaded_ns ? logged_ns : loaded_ns;
     uint64_t time_ns = brd_wal_time_ns(engine->wal);
     uint64_t newest_ns = write_ns > time_ns ? write_ns : time_ns;
 
@@ -302,6 +295,9 @@ tell_result(const struct brd_engine *engine)
                          "power cut: %s at byte %" PRIu64 ", %" PRIu64
                          " bytes dropped; nothing acknowledged as durable was in them",
                          report->torn_path, report->torn_offset, report->torn_bytes);
+    if (engine->snapshot.start_version != 0)
+        brd_diag_info("recovery: %" PRIu64 " entries in the snapshot of version %" PRIu64,
+                      engine->snapshot.records, engine->snapshot.start_version);
     brd_diag_info("recovery: %" PRIu64 " records in %" PRIu32 " segments, %" PRIu64
                   " keys, %" PRIu64 " expired meanwhile, %" PRIu64 " ms",
                   report->records, report->segments,
@@ -312,6 +308,7 @@ tell_result(const struct brd_engine *engine)
 enum brd_status
 recovery_run(struct brd_engine *engine, struct brd_engine_error *out_error)
 {
+    const uint64_t began_ns = brd_clock_mono_ns(engine->clock);
     struct brd_wal_options options = {
         .dir = engine->options.data_dir,
         .io = engine->options.io,
@@ -323,7 +320,7 @@ recovery_run(struct brd_engine *engine, struct brd_engine_error *out_error)
         .on_progress = engine->options.on_progress,
         .arg = engine->options.arg,
     };
-    struct replay replay = { .engine = engine, .error = out_error };
+    struct replay replay = { .redo = { .engine = engine, .error = out_error } };
     struct brd_wal_error error = { .text = "" };
     enum brd_status status;
 
@@ -332,15 +329,22 @@ recovery_run(struct brd_engine *engine, struct brd_engine_error *out_error)
     status = brd_wal_open(&options, &engine->wal, &error);
     if (status != BRD_OK)
         return wal_failed(out_error, status, &error);
+    status = load_snapshot(&replay);
+    if (status != BRD_OK)
+        return status;
+    replay.began_ns = brd_clock_mono_ns(engine->clock);
     status = brd_wal_replay(engine->wal, on_record, &replay, &engine->recovered, &error);
     if (status != BRD_OK)
         return wal_failed(out_error, status, &error);
-    status = check_clock_is_not_behind(engine, out_error);
+    status = check_end(&replay);
+    if (status == BRD_OK)
+        status = check_clock_is_not_behind(engine, out_error);
     if (status == BRD_OK)
         status = finish(engine, out_error);
     if (status != BRD_OK)
         return status;
-    engine->recovery_ms = (brd_clock_mono_ns(engine->clock) - replay.began_ns) / BRD_NS_PER_MS;
+    engine->recovered_uncovered = replay.records;
+    engine->recovery_ms = (brd_clock_mono_ns(engine->clock) - began_ns) / BRD_NS_PER_MS;
     tell_result(engine);
     return BRD_OK;
 }

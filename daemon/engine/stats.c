@@ -206,6 +206,29 @@ collect_log(struct brd_engine *engine, struct collector *to)
     emit_number(to, "recovery_time", "ms", engine->recovery_ms, false);
 }
 
+static void
+collect_checkpoint(struct brd_engine *engine, struct collector *to)
+{
+    struct checkpoint_view view;
+
+    if (engine->wal == NULL)
+        return;
+    checkpoint_look(engine, &view);
+    emit_number(to, "checkpoints", "1", view.runs, false);
+    emit_number(to, "checkpoint_failures", "1", view.failures, false);
+    emit_number(to, "checkpoint_failed", "1", view.last.status != BRD_OK, false);
+    emit_number(to, "checkpoint_running", "1", view.running, false);
+    emit_number(to, "checkpoint_progress", "permille", view.permille, false);
+    emit_number(to, "checkpoint_bytes", "bytes", view.bytes_so_far, false);
+    emit_number(to, "checkpoint_age", "ms", view.age_ms, false);
+    emit_number(to, "checkpoint_time", "ms", view.took_ms, false);
+    emit_number(to, "snapshot_version", "ns", view.last.snapshot.start_version, false);
+    emit_number(to, "snapshot_entries", "1", view.last.snapshot.records, false);
+    emit_number(to, "snapshot_bytes", "bytes", view.last.snapshot.bytes, false);
+    emit_number(to, "wal_records_uncovered", "1", view.log_records, false);
+    emit_number(to, "wal_bytes_uncovered", "bytes", view.log_bytes, false);
+}
+
 enum brd_status
 stats_execute(struct brd_caller *caller, const struct brd_request *request, struct brd_reply *reply)
 {
@@ -219,6 +242,7 @@ stats_execute(struct brd_caller *caller, const struct brd_request *request, stru
     collect_counters(engine, &collector);
     collect_gauges(engine, &collector);
     collect_log(engine, &collector);
+    collect_checkpoint(engine, &collector);
     if (caller->stats.failed) {
         reply->status = BRD_OUT_OF_MEMORY;
         return BRD_OK;

@@ -9,7 +9,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from rig import (CrashResults, Daemon, Helper, Manager, SEED, address_of, folder_of_its_own,  # noqa: E402
+from rig import (CHECKPOINTS, CrashResults, Daemon, Helper, Manager, SEED, address_of, folder_of_its_own,  # noqa: E402
                  number, numbers_of, seconds_since, verify_log)
 
 KILLS = number("KILLS", 26)
@@ -18,7 +18,7 @@ RECOVERY_KILLS = number("RECOVERY_KILLS", 20)
 
 def start(data_dir, durability, **more):
     return Daemon("--durability", durability, "--workers", "2", "--wal-segment-size", "2mb",
-                  data_dir=data_dir, **more)
+                  *CHECKPOINTS, data_dir=data_dir, **more)
 
 
 def one_kill(load, data_dir, durability, dice):

@@ -15,7 +15,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from rig import (CrashResults, Daemon, Disk, Helper, SEED, address_of, find_program,  # noqa: E402
+from rig import (CHECKPOINTS, CrashResults, Daemon, Disk, Helper, SEED, address_of, find_program,  # noqa: E402
                  folder_of_its_own, number, preload, sanitizer_prefix, seconds_since, verify_log,
                  why_no_disk)
 
@@ -34,7 +34,7 @@ def make_history(file, disk, data_dir, dice):
             # Now and then a sync takes long, so that there is much to lose.
             env = preload("slowsync", SLOW_SYNC_MS=SLOW_SYNC_MS) if dice.random() < 0.2 else None
             with Daemon("--durability", "full", "--workers", "2", "--wal-segment-size", "16mb",
-                        data_dir=data_dir, env=env) as daemon:
+                        *CHECKPOINTS, data_dir=data_dir, env=env) as daemon:
                 said = clients.ask(f"run {address_of(daemon)} {moment} {daemon.pid}"
                                    + (f" {disk.folder}" if cut else ""))
                 assert said.split()[0] == ("down" if moment < OPERATIONS else "end"), said

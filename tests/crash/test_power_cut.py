@@ -14,7 +14,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from rig import (CrashResults, Daemon, Disk, Helper, SEED, address_of, build_broken,  # noqa: E402
+from rig import (CHECKPOINTS, CrashResults, Daemon, Disk, Helper, SEED, address_of, build_broken,  # noqa: E402
                  number, numbers_of, preload, seconds_since, verify_log, why_no_disk)
 
 CUTS = number("CUTS", 20)
@@ -27,7 +27,7 @@ BOUND_MS = 2 * SYNC_MS  # as stated
 
 def start(data_dir, durability, **more):
     return Daemon("--durability", durability, "--workers", "2", "--wal-segment-size", "2mb",
-                  "--wal-sync-interval", f"{SYNC_MS}ms", data_dir=data_dir, **more)
+                  *CHECKPOINTS, "--wal-sync-interval", f"{SYNC_MS}ms", data_dir=data_dir, **more)
 
 
 def plan_of(dice, durability, slow):

@@ -262,6 +262,10 @@ def wal_tool():
         return None
 
 
+# Whatever else happens, checkpoints happen too, one after the other.
+CHECKPOINTS = ("--checkpoint-log-size", "64kb", "--checkpoint-rate", "off")
+
+
 def verify_log(data_dir):
     """What a recovered data directory holds must please the offline tool too."""
     tool = wal_tool()

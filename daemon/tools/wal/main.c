@@ -5,6 +5,8 @@
  * calls whole is what a start would apply. */
 #include "print.h"
 
+#include "engine/engine.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +21,7 @@ static const char usage[] =
     "usage: brindle-wal COMMAND [OPTIONS] DATA-DIR\n"
     "\n"
     "  dump      print every segment, group and record\n"
-    "  verify    read everything; say whether a start would\n"
+    "  verify    read everything, the newest snapshot too; say whether a start would\n"
     "  stat      what meta says, and totals\n"
     "\n"
     "  --format text|json   json: one object a line (default: text)\n"
@@ -202,6 +204,8 @@ run(struct tool *tool)
     struct brd_wal_identity identity;
     struct brd_wal_report report;
     struct brd_wal_error error = { 0 };
+    struct brd_snapshot_error snapshot_error = { .text = "out of memory" };
+    struct brd_snapshot_info snapshot;
     struct brd_wal *wal = NULL;
     enum brd_status status = brd_wal_open(&options, &wal, &error);
 
@@ -211,11 +215,27 @@ run(struct tool *tool)
     if (strcmp(tool->command, "stat") == 0)
         print_identity(&tool->print, tool->dir, &identity);
     status = brd_wal_visit(wal, &visitor, &report, &error);
+    if (status == BRD_OK && !dumps) {
+        uint64_t base_version = brd_wal_base_version(wal);
+        uint64_t last_version = report.last_version;
+
+        status =
+            brd_snapshot_check(brd_io_real(), tool->dir, brd_wal_uuid(wal), base_version,
+                               last_version > base_version ? last_version : base_version,
+                               strcmp(tool->command, "verify") == 0, &snapshot, &snapshot_error);
+        if (status != BRD_OK) {
+            memcpy(error.text, snapshot_error.text, sizeof(error.text));
+            memcpy(error.path, snapshot_error.path, sizeof(error.path));
+            error.offset = snapshot_error.offset;
+        }
+    }
     brd_wal_close(&wal);
     if (status != BRD_OK)
         return fail(tool, status, &error);
     if (!dumps)
         print_report(&tool->print, &report, tool->groups);
+    if (!dumps && snapshot.start_version != 0)
+        print_snapshot(&tool->print, &snapshot);
     if (strcmp(tool->command, "verify") == 0 && !tool->print.json)
         printf("%s is whole\n", tool->dir);
     if (fflush(stdout) != 0 || ferror(stdout)) {

@@ -322,3 +322,19 @@ print_report(const struct print *print, const struct brd_wal_report *report, uin
                 " bytes that were never whole; the next start drops them\n",
                 report->torn_path, report->torn_offset, report->torn_bytes);
 }
+
+void
+print_snapshot(const struct print *print, const struct brd_snapshot_info *snapshot)
+{
+    if (print->json)
+        fprintf(print->out,
+                "{\"type\":\"snapshot\",\"start_version\":%" PRIu64 ",\"end_version\":%" PRIu64
+                ",\"entries\":%" PRIu64 ",\"blocks\":%" PRIu64 ",\"bytes\":%" PRIu64
+                ",\"epoch\":%" PRIu32 "}\n",
+                snapshot->start_version, snapshot->end_version, snapshot->records, snapshot->blocks,
+                snapshot->bytes, snapshot->epoch);
+    else
+        fprintf(print->out,
+                "snapshot      of version %" PRIu64 ", %" PRIu64 " entries, %" PRIu64 " bytes\n",
+                snapshot->start_version, snapshot->records, snapshot->bytes);
+}

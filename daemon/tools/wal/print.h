@@ -3,6 +3,7 @@
 #define BRD_TOOLS_WAL_PRINT_H
 
 #include "base/bytes.h"
+#include "engine/engine.h"
 #include "wal/wal.h"
 
 #include <stdbool.h>
@@ -25,6 +26,7 @@ void
 print_identity(const struct print *print, const char *dir, const struct brd_wal_identity *identity);
 void
 print_error(const struct print *print, enum brd_status status, const struct brd_wal_error *error);
+void print_snapshot(const struct print *print, const struct brd_snapshot_info *snapshot);
 void print_report(const struct print *print, const struct brd_wal_report *report, uint64_t groups);
 
 #endif

@@ -1,0 +1,572 @@
+/* The checkpointer.
+ *
+ *   1. The log begins a new segment; S is the newest version before it.
+ *   2. Every shard is walked in slices under its stripe, shared. Each entry goes
+ *      into the snapshot with its version: small ones are copied into the block in
+ *      memory, large values are taken by reference and written outside the stripe.
+ *      Whoever took a version up to S still holds the stripe until memory shows it,
+ *      so nothing up to S is missed.
+ *   3. E is the newest version now: no entry in the snapshot is newer. The log is
+ *      synced up to E, so that the snapshot never knows more than the log.
+ *   4. The snapshot gets its footer, a sync and its name, and is read again.
+ *   5. Segments up to S go, then older snapshots. Until here the older snapshot and
+ *      its log were whole, so there is no moment without one that is.
+ *
+ * Entries are kept whether expired or not: a worker's clock may be a little behind
+ * this thread's, and a change that it still makes must find its base.
+ *
+ * Memory: one block, and the large value that is being written. The file is
+ * written at no more than the policy's rate, the thread yields after each slice:
+ * it is never in a hurry. A failure costs the attempt and nothing else. */
+#include "engine/checkpoint.h"
+
+#include "base/check.h"
+#include "base/crashpoint.h"
+#include "base/diag.h"
+#include "base/thread.h"
+#include "engine/core.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SLICE       32
+#define LARGE_MAX   64 /* large values of a slice; others are copied */
+#define POLL_NS     (BRD_NS_PER_S / 5)
+#define RETRY_NS    (30 * BRD_NS_PER_S)
+#define RETRY_MAX   5u /* doublings */
+#define BURST_BYTES (UINT64_C(1) << 20)
+
+/* ---- One run ---- */
+
+/* Large values of one slice, taken by reference. */
+struct large {
+    struct brd_blob *blob; /* owned reference */
+    uint64_t version;
+    uint64_t deadline_ms;
+    size_t key_at; /* in run->keys */
+    size_t key_size;
+};
+
+struct run {
+    struct brd_engine *engine;
+    struct name_space *ns;
+    struct snapshot_writer writer;
+    struct large large[LARGE_MAX];
+    size_t large_count;
+    struct brd_buf keys;
+    uint64_t began_ns;
+    struct checkpoint_result *result;
+};
+
+static const struct brd_io *
+io_of(const struct brd_engine *engine)
+{
+    return engine->options.io != NULL ? engine->options.io : brd_io_real();
+}
+
+static enum brd_status __attribute__((format(printf, 3, 4)))
+fail(struct run *run, enum brd_status status, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(run->result->text, sizeof(run->result->text), format, args);
+    va_end(args);
+    run->result->status = status;
+    return status;
+}
+
+/* The log gives up or is poisoned, or the daemon stops. */
+static enum brd_status
+log_failed(struct run *run, enum brd_status status)
+{
+    switch (status) {
+    case BRD_READ_ONLY:
+        return fail(run, status, "the log has failed: see the first message about it");
+    case BRD_SHUTTING_DOWN:
+        return fail(run, status, "the daemon stops");
+    case BRD_DISK_FULL:
+        return fail(run, status, "no new segment of the log could be made: the disk is full");
+    default:
+        return fail(run, status, "no new segment of the log could be made");
+    }
+}
+
+static enum brd_status
+write_failed(struct run *run, int result)
+{
+    return fail(run, brd_file_status(result), "the snapshot in %s/snapshots cannot be written: %s",
+                run->engine->options.data_dir, brd_file_error(result));
+}
+
+static void
+visit(void *arg, const struct brd_walk_item *item)
+{
+    struct run *run = arg;
+    struct large *large;
+
+    if (item->view.blob == NULL || run->large_count == LARGE_MAX) {
+        snapshot_add(&run->writer, item->view.version, run->ns->id, item->key,
+                     item->view.deadline_ms, item->view.value);
+        return;
+    }
+    large = &run->large[run->large_count++];
+    *large = (struct large){ .blob = brd_blob_ref(item->view.blob),
+                             .version = item->view.version,
+                             .deadline_ms = item->view.deadline_ms,
+                             .key_at = run->keys.size,
+                             .key_size = item->key.size };
+    brd_buf_append(&run->keys, item->key.data, item->key.size);
+}
+
+static int
+write_large(struct run *run)
+{
+    int result = run->keys.failed ? -ENOMEM : 0;
+    size_t i;
+
+    for (i = 0; i < run->large_count; i++) {
+        struct large *large = &run->large[i];
+
+        if (result == 0)
+            result = snapshot_add_large(&run->writer, large->version, run->ns->id,
+                                        brd_bytes(run->keys.data + large->key_at, large->key_size),
+                                        large->deadline_ms, brd_blob_bytes(large->blob));
+        brd_blob_unref(large->blob);
+    }
+    run->large_count = 0;
+    brd_buf_clear(&run->keys);
+    return result;
+}
+
+/* Wait as long as what was written is ahead of the rate. */
+static void
+keep_rate(struct run *run)
+{
+    struct checkpoint *checkpoint = &run->engine->checkpoint;
+    uint64_t rate = checkpoint->policy.rate_bytes;
+    uint64_t bytes = run->writer.offset;
+    uint64_t due_ns;
+    uint64_t now_ns;
+
+    atomic_store_explicit(&checkpoint->bytes_so_far, bytes, memory_order_relaxed);
+    sched_yield();
+    if (rate == 0 || bytes < BURST_BYTES || run->engine->options.manual)
+        return;
+    due_ns = (uint64_t)((double)(bytes - BURST_BYTES) * (double)BRD_NS_PER_S / (double)rate);
+    brd_mutex_lock(&checkpoint->lock);
+    while (!checkpoint->stopping &&
+           (now_ns = brd_clock_mono_ns(run->engine->clock) - run->began_ns) < due_ns)
+        (void)brd_cond_wait_for(&checkpoint->wake, &checkpoint->lock, due_ns - now_ns);
+    brd_mutex_unlock(&checkpoint->lock);
+}
+
+static bool
+is_abandoned(const struct run *run)
+{
+    return atomic_load_explicit(&run->engine->checkpoint.abandon, memory_order_relaxed) ||
+           brd_wal_poisoned(run->engine->wal);
+}
+
+static enum brd_status
+write_entries(struct run *run)
+{
+    struct checkpoint *checkpoint = &run->engine->checkpoint;
+    uint32_t shards = brd_keyspace_shards(run->ns->keyspace);
+    uint32_t shard;
+
+    for (shard = 0; shard < shards; shard++) {
+        uint64_t cursor = 0;
+
+        do {
+            int result;
+
+            brd_shard_walk(run->ns->keyspace, shard, &cursor, SLICE, visit, run);
+            result = write_large(run);
+            if (result == 0)
+                result = snapshot_flush(&run->writer, false);
+            if (result != 0)
+                return write_failed(run, result);
+            if (is_abandoned(run))
+                return log_failed(run, brd_wal_poisoned(run->engine->wal) ? BRD_READ_ONLY
+                                                                          : BRD_SHUTTING_DOWN);
+            keep_rate(run);
+        } while (cursor != 0);
+        atomic_store_explicit(&checkpoint->shards_done, shard + 1, memory_order_relaxed);
+    }
+    return BRD_OK;
+}
+
+/* Steps 2 to 4: a good snapshot, or none. */
+static enum brd_status
+make_snapshot(struct run *run, uint64_t start_version)
+{
+    struct brd_engine *engine = run->engine;
+    const struct brd_io *io = io_of(engine);
+    struct snapshot_header header = { .start_version = start_version,
+                                      .created_ns = engine_now_ns(engine),
+                                      .epoch = brd_wal_epoch(engine->wal) };
+    struct brd_snapshot_error error;
+    enum brd_status status;
+    uint64_t end_version;
+    char *path;
+    int result;
+
+    memcpy(header.uuid, brd_wal_uuid(engine->wal).data, sizeof(header.uuid));
+    result = snapshot_create(&run->writer, io, engine->options.data_dir, &header);
+    if (result != 0)
+        return write_failed(run, result);
+    status = write_entries(run);
+    if (status == BRD_OK) {
+        end_version = brd_wal_last_version(engine->wal);
+        if (end_version < start_version)
+            end_version = start_version;
+#if !BREAK_SNAPSHOT_BEFORE_LOG
+        status = brd_wal_wait_synced(engine->wal, end_version);
+        if (status != BRD_OK)
+            status = log_failed(run, status);
+#endif
+    }
+    if (status != BRD_OK) {
+        snapshot_abandon(&run->writer);
+        return status;
+    }
+    CRASH_POINT("checkpoint_log_synced");
+    result = snapshot_finish(&run->writer, end_version);
+    if (result != 0)
+        return write_failed(run, result);
+    path = snapshot_path(engine->options.data_dir, start_version);
+    status = path == NULL ? BRD_OUT_OF_MEMORY
+                          : snapshot_verify(io, path, &run->result->snapshot, &error);
+    if (status != BRD_OK) {
+        /* Out of the way with it, or the next start would trust it. */
+        fail(run, status, "the snapshot was written but cannot be read: %s",
+             path != NULL ? error.text : "out of memory");
+        if (path != NULL)
+            (void)io->unlink(io->ctx, path);
+    }
+    free(path);
+    return status;
+}
+
+/* Records in the log, those found by recovery included, before a position. */
+static uint64_t
+records_before(const struct brd_engine *engine, const struct brd_wal_position *position)
+{
+    return engine->recovered_uncovered + position->records;
+}
+
+static void
+note_covered(struct brd_engine *engine, uint64_t ticket, const struct brd_wal_position *position,
+             const struct checkpoint_result *result)
+{
+    struct checkpoint *checkpoint = &engine->checkpoint;
+    struct brd_wal_position now = brd_wal_written(engine->wal);
+
+    brd_mutex_lock(&checkpoint->lock);
+    checkpoint->last = *result;
+    checkpoint->last.records.total = records_before(engine, &now) - checkpoint->covered_records;
+    checkpoint->last.records.done = records_before(engine, position) - checkpoint->covered_records;
+    checkpoint->covered_records = records_before(engine, position);
+    checkpoint->covered_lsn = position->lsn;
+    checkpoint->covered = ticket;
+    brd_mutex_unlock(&checkpoint->lock);
+}
+
+static void
+tell_parked(struct brd_engine *engine)
+{
+    if (engine->options.on_progress != NULL)
+        engine->options.on_progress(engine->options.arg);
+}
+
+/* All five steps. */
+static enum brd_status
+run_steps(struct run *run, uint64_t ticket)
+{
+    struct brd_engine *engine = run->engine;
+    struct checkpoint *checkpoint = &engine->checkpoint;
+    struct brd_wal_position position;
+    enum brd_status status = brd_wal_rotate(engine->wal, &position);
+
+    if (status != BRD_OK)
+        return log_failed(run, status);
+    CRASH_POINT("checkpoint_rotated");
+    if (position.version == 0 || position.version == checkpoint->last.snapshot.start_version) {
+        /* Nothing was written since. */
+        run->result->snapshot = checkpoint->last.snapshot;
+    } else {
+        status = make_snapshot(run, position.version);
+        if (status != BRD_OK)
+            return status;
+        CRASH_POINT("checkpoint_verified");
+    }
+    note_covered(engine, ticket, &position, run->result);
+    tell_parked(engine);
+    status = brd_wal_release(engine->wal, position.version);
+    CRASH_POINT("checkpoint_released");
+    if (status != BRD_OK)
+        return log_failed(run, status);
+    snapshot_remove_older(io_of(engine), engine->options.data_dir, position.version);
+    CRASH_POINT("checkpoint_done");
+    return BRD_OK;
+}
+
+/* Under lock. */
+static void
+note_failure(struct checkpoint *checkpoint, const struct checkpoint_result *result, uint64_t now_ns)
+{
+    uint64_t doublings = checkpoint->failed_runs < RETRY_MAX ? checkpoint->failed_runs : RETRY_MAX;
+
+    checkpoint->last.status = result->status;
+    memcpy(checkpoint->last.text, result->text, sizeof(result->text));
+    checkpoint->failed_runs++;
+    checkpoint->retry_ns = now_ns + (RETRY_NS << doublings);
+    checkpoint->covered = checkpoint->began;
+}
+
+static void
+tell_result(const struct brd_engine *engine, const struct checkpoint_result *result,
+            uint64_t took_ms)
+{
+    if (result->status == BRD_SHUTTING_DOWN)
+        return;
+    if (result->status != BRD_OK)
+        brd_diag_error("checkpoint: %s; the log grows until one succeeds", result->text);
+    else
+        brd_diag_info("checkpoint: %" PRIu64 " entries, %" PRIu64 " MiB, of version %" PRIu64
+                      ", in %" PRIu64 " ms",
+                      engine->checkpoint.last.snapshot.records,
+                      engine->checkpoint.last.snapshot.bytes >> 20,
+                      engine->checkpoint.last.snapshot.start_version, took_ms);
+}
+
+/* Make a checkpoint that answers all tickets given out so far. */
+static void
+run_one(struct brd_engine *engine)
+{
+    struct checkpoint *checkpoint = &engine->checkpoint;
+    struct checkpoint_result result = { .status = BRD_OK };
+    struct run *run = calloc(1, sizeof(*run));
+    uint64_t began_ns = brd_clock_mono_ns(engine->clock);
+    enum brd_status status = BRD_OUT_OF_MEMORY;
+    uint64_t took_ms;
+    uint64_t ticket;
+
+    brd_mutex_lock(&checkpoint->lock);
+    checkpoint->running = true;
+    ticket = checkpoint->began = checkpoint->wanted;
+    brd_mutex_unlock(&checkpoint->lock);
+    atomic_store_explicit(&checkpoint->shards_done, 0, memory_order_relaxed);
+    atomic_store_explicit(&checkpoint->bytes_so_far, 0, memory_order_relaxed);
+    if (run != NULL) {
+        run->engine = engine;
+        run->ns = &engine->default_ns;
+        run->began_ns = began_ns;
+        run->result = &result;
+        brd_buf_init(&run->keys);
+        status = run_steps(run, ticket);
+        brd_buf_fini(&run->keys);
+        free(run);
+    } else {
+        result.status = status;
+        snprintf(result.text, sizeof(result.text), "out of memory");
+    }
+    brd_counter_add(status == BRD_OK ? &checkpoint->runs : &checkpoint->failures, 1);
+    took_ms = (brd_clock_mono_ns(engine->clock) - began_ns) / BRD_NS_PER_MS;
+
+    brd_mutex_lock(&checkpoint->lock);
+    checkpoint->running = false;
+    checkpoint->done = ticket;
+    if (status == BRD_OK) {
+        checkpoint->failed_runs = 0;
+        checkpoint->retry_ns = 0;
+        checkpoint->ended_ns = brd_clock_mono_ns(engine->clock);
+        checkpoint->took_ms = took_ms;
+    } else {
+        note_failure(checkpoint, &result, brd_clock_mono_ns(engine->clock));
+    }
+    brd_mutex_unlock(&checkpoint->lock);
+    tell_result(engine, &result, took_ms);
+    tell_parked(engine);
+}
+
+/* ---- When ---- */
+
+/* Under lock. */
+static bool
+is_due(struct brd_engine *engine)
+{
+    struct checkpoint *checkpoint = &engine->checkpoint;
+    const struct checkpoint_policy *policy = &checkpoint->policy;
+    struct brd_wal_position now = brd_wal_written(engine->wal);
+    uint64_t now_ns = brd_clock_mono_ns(engine->clock);
+    uint64_t enough = policy->log_bytes;
+
+    if (checkpoint->wanted > checkpoint->began)
+        return true;
+    if (records_before(engine, &now) == checkpoint->covered_records ||
+        now_ns < checkpoint->retry_ns || brd_wal_poisoned(engine->wal))
+        return false;
+    /* A log as large as what it would be replaced by: not more than twice the data. */
+    if (enough < checkpoint->last.snapshot.bytes)
+        enough = checkpoint->last.snapshot.bytes;
+    if (policy->log_bytes != 0 && now.lsn - checkpoint->covered_lsn >= enough)
+        return true;
+    return policy->interval_ns != 0 && now_ns - checkpoint->ended_ns >= policy->interval_ns;
+}
+
+static void *
+checkpoint_main(void *arg)
+{
+    struct brd_engine *engine = arg;
+    struct checkpoint *checkpoint = &engine->checkpoint;
+    bool stopping = false;
+
+    while (!stopping) {
+        bool due;
+
+        brd_mutex_lock(&checkpoint->lock);
+        if (!checkpoint->stopping && !is_due(engine))
+            (void)brd_cond_wait_for(&checkpoint->wake, &checkpoint->lock, POLL_NS);
+        stopping = checkpoint->stopping;
+        due = stopping ? checkpoint->policy.on_stop : is_due(engine);
+        brd_mutex_unlock(&checkpoint->lock);
+        if (due)
+            run_one(engine);
+    }
+    return NULL;
+}
+
+/* ---- From outside ---- */
+
+void
+checkpoint_init(struct brd_engine *engine, const struct checkpoint_policy *policy)
+{
+    struct checkpoint *checkpoint = &engine->checkpoint;
+
+    checkpoint->policy = *policy;
+    brd_mutex_init(&checkpoint->lock, BRD_RANK_FREER);
+    brd_cond_init(&checkpoint->wake);
+}
+
+void
+checkpoint_fini(struct brd_engine *engine)
+{
+    brd_cond_fini(&engine->checkpoint.wake);
+    brd_mutex_fini(&engine->checkpoint.lock);
+}
+
+enum brd_status
+checkpoint_start(struct brd_engine *engine)
+{
+    struct checkpoint *checkpoint = &engine->checkpoint;
+    enum brd_status status;
+
+    checkpoint->last.snapshot = engine->snapshot;
+    checkpoint->covered_lsn = brd_wal_written(engine->wal).lsn - engine->recovered.bytes;
+    checkpoint->ended_ns = brd_clock_mono_ns(engine->clock);
+    if (engine->snapshot.start_version != 0)
+        snapshot_remove_older(io_of(engine), engine->options.data_dir,
+                              engine->snapshot.start_version);
+    if (engine->options.manual)
+        return BRD_OK;
+    status = brd_thread_start(&checkpoint->thread, "brd-checkpoint", checkpoint_main, engine);
+    checkpoint->thread_runs = status == BRD_OK;
+    return status;
+}
+
+void
+checkpoint_stop(struct brd_engine *engine)
+{
+    struct checkpoint *checkpoint = &engine->checkpoint;
+
+    if (!checkpoint->thread_runs)
+        return;
+    if (!checkpoint->policy.on_stop) {
+        atomic_store_explicit(&checkpoint->abandon, true, memory_order_relaxed);
+        brd_wal_interrupt(engine->wal);
+    }
+    brd_mutex_lock(&checkpoint->lock);
+    checkpoint->stopping = true;
+    brd_cond_broadcast(&checkpoint->wake);
+    brd_mutex_unlock(&checkpoint->lock);
+    brd_thread_join(checkpoint->thread);
+    checkpoint->thread_runs = false;
+}
+
+/* Under lock: records since the last good one, and nothing of them covered. */
+static void
+tell_of_running(struct brd_engine *engine, struct checkpoint_result *out_result)
+{
+    struct brd_wal_position now = brd_wal_written(engine->wal);
+
+    *out_result = engine->checkpoint.last;
+    out_result->status = BRD_OK;
+    out_result->records.total = records_before(engine, &now) - engine->checkpoint.covered_records;
+    out_result->records.done = 0;
+}
+
+bool
+checkpoint_ask(struct brd_engine *engine, enum brd_checkpoint_mode mode, uint64_t *ticket,
+               struct checkpoint_result *out_result)
+{
+    struct checkpoint *checkpoint = &engine->checkpoint;
+    bool fresh = *ticket == 0;
+    bool over;
+
+    brd_mutex_lock(&checkpoint->lock);
+    if (fresh && mode == BRD_CHECKPOINT_PASSIVE && checkpoint->running) {
+        tell_of_running(engine, out_result);
+        brd_mutex_unlock(&checkpoint->lock);
+        return true;
+    }
+    if (fresh) {
+        *ticket = ++checkpoint->wanted;
+        brd_cond_broadcast(&checkpoint->wake);
+    }
+    brd_mutex_unlock(&checkpoint->lock);
+    if (fresh && engine->options.manual)
+        run_one(engine);
+
+    brd_mutex_lock(&checkpoint->lock);
+    over = (mode >= BRD_CHECKPOINT_RESTART ? checkpoint->done : checkpoint->covered) >= *ticket;
+    if (over)
+        *out_result = checkpoint->last;
+    brd_mutex_unlock(&checkpoint->lock);
+    if (over && mode == BRD_CHECKPOINT_TRUNCATE)
+        out_result->records = (struct brd_checkpoint_reply){ 0 };
+    return over;
+}
+
+void
+checkpoint_look(struct brd_engine *engine, struct checkpoint_view *out_view)
+{
+    struct checkpoint *checkpoint = &engine->checkpoint;
+    struct brd_wal_position now = brd_wal_written(engine->wal);
+    uint32_t shards = brd_keyspace_shards(engine->default_ns.keyspace);
+    uint32_t shards_done = atomic_load_explicit(&checkpoint->shards_done, memory_order_relaxed);
+
+    brd_mutex_lock(&checkpoint->lock);
+    *out_view = (struct checkpoint_view){
+        .last = checkpoint->last,
+        .running = checkpoint->running,
+        .runs = brd_counter_get(&checkpoint->runs),
+        .failures = brd_counter_get(&checkpoint->failures),
+        .took_ms = checkpoint->took_ms,
+        .age_ms = (brd_clock_mono_ns(engine->clock) - checkpoint->ended_ns) / BRD_NS_PER_MS,
+        .log_records = records_before(engine, &now) - checkpoint->covered_records,
+        .log_bytes = now.lsn - checkpoint->covered_lsn,
+    };
+    if (checkpoint->running) {
+        out_view->permille = (uint64_t)shards_done * 1000 / shards;
+        out_view->bytes_so_far =
+            atomic_load_explicit(&checkpoint->bytes_so_far, memory_order_relaxed);
+    }
+    brd_mutex_unlock(&checkpoint->lock);
+}

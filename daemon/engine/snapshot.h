@@ -1,0 +1,189 @@
+/* Snapshots: all entries of the data directory's namespaces in one file.
+ *
+ *   DIR/snapshots/START.snap   START: 16 hex digits, the version it begins at
+ *   DIR/snapshots/START.tmp    one that was never finished
+ *
+ *   header page, 4 KiB | blocks | footer      (docs/formats.md has the tables)
+ *
+ * A snapshot is fuzzy: it was written while others wrote. It holds for every key
+ * that was there at `start` and not changed later its value, and for others the
+ * value of some moment between `start` and `end`; the log from start to end makes
+ * of it the state at `end`, and what follows the state at any later time.
+ *
+ * A block is read, checked and applied by itself, in any order: each entry in it
+ * carries its version. Its checksum covers the file's salt and its number, so that
+ * no block of another file, and nothing a user stored, is taken for it.
+ *
+ * Errors of writing are 0 or -errno; nobody sees the file before it is whole. */
+#ifndef BRD_ENGINE_SNAPSHOT_H
+#define BRD_ENGINE_SNAPSHOT_H
+
+#include "base/blob.h"
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/lock.h"
+#include "engine/engine.h"
+
+#include <assert.h>
+
+#define SNAPSHOT_MAGIC        UINT64_C(0x31504e534c445242) /* "BRDLSNP1" */
+#define SNAPSHOT_FORMAT       UINT32_C(1)
+#define SNAPSHOT_HEADER_BYTES 4096
+#define SNAPSHOT_BLOCK_MAGIC  UINT32_C(0x42445242) /* "BRDB" */
+#define SNAPSHOT_FOOTER_MAGIC UINT32_C(0x46445242) /* "BRDF" */
+#define SNAPSHOT_BLOCK_BYTES  ((size_t)256 << 10)  /* a block is closed at this size */
+
+struct snapshot_header {
+    uint64_t magic;
+    uint32_t format;
+    uint32_t checksum; /* CRC32C of the whole page with this field 0 */
+    uint8_t uuid[16];  /* of the data directory */
+    uint8_t salt[16];  /* random, of this file */
+    uint64_t start_version;
+    uint64_t created_ns; /* wall clock, for people */
+    uint32_t epoch;      /* of the process that wrote it */
+    uint32_t flags;      /* none yet */
+    uint8_t key_id[16];  /* zeros: not encrypted */
+};
+static_assert(sizeof(struct snapshot_header) == 88, "on-disk format");
+
+/* Records follow: varint version, varint size, and a change of kind PUT
+ * (engine/mutation.h) of that size. */
+struct snapshot_block_header {
+    uint32_t magic;
+    uint32_t checksum; /* CRC32C of the salt, then of all behind this field */
+    uint32_t flags;    /* none yet; one will say that the payload is compressed */
+    uint32_t length;   /* bytes of records */
+    uint64_t number;   /* from 0 */
+    uint32_t records;
+    uint32_t reserved; /* 0 */
+};
+static_assert(sizeof(struct snapshot_block_header) == 32, "on-disk format");
+
+struct snapshot_footer {
+    uint32_t magic;
+    uint32_t checksum;    /* CRC32C of the salt, then of all behind this field */
+    uint64_t end_version; /* no entry is newer */
+    uint64_t blocks;
+    uint64_t records;
+    uint64_t bytes; /* of the file before the footer */
+};
+static_assert(sizeof(struct snapshot_footer) == 40, "on-disk format");
+
+/* ---- Writing ---- */
+
+struct snapshot_writer {
+    const struct brd_io *io;
+    char *dir;      /* owned: DIR/snapshots */
+    char *path;     /* owned: of the finished file */
+    char *tmp_path; /* owned */
+    int fd;
+    uint32_t seed;
+    uint64_t offset;   /* where the next block goes */
+    uint64_t unsynced; /* bytes since the last sync */
+    uint64_t blocks, records;
+    uint32_t block_records;
+    struct brd_buf block; /* room for the header, then records */
+};
+
+/* Begin a file: of header are used uuid, start_version, created_ns and epoch.
+ * Leftovers of unfinished snapshots are removed. On an error nothing is open. */
+BRD_MUST_CHECK int snapshot_create(struct snapshot_writer *writer, const struct brd_io *io,
+                                   const char *data_dir, const struct snapshot_header *header);
+
+/* Add an entry to the block in memory: no call of the system, so it may be done
+ * under a stripe. Sticky: snapshot_flush tells that memory ran out. */
+void snapshot_add(struct snapshot_writer *writer, uint64_t version, uint64_t ns,
+                  struct brd_bytes key, uint64_t deadline_ms, struct brd_bytes value);
+
+/* Add an entry whose value is large, as a block of its own, without copying it. */
+BRD_MUST_CHECK int
+snapshot_add_large(struct snapshot_writer *writer, uint64_t version, uint64_t ns,
+                   struct brd_bytes key, uint64_t deadline_ms, struct brd_bytes value);
+
+/* Write the block in memory if it is full, or if `all` is said and there is one. */
+BRD_MUST_CHECK int snapshot_flush(struct snapshot_writer *writer, bool all);
+
+/* Footer, sync, the name that counts, and that durable. Frees the writer's memory
+ * in any case; after an error the file is gone. */
+BRD_MUST_CHECK int snapshot_finish(struct snapshot_writer *writer, uint64_t end_version);
+
+/* Give it up. */
+void snapshot_abandon(struct snapshot_writer *writer);
+
+/* ---- Reading ---- */
+
+struct snapshot_reader {
+    const struct brd_io *io;
+    char path[512];
+    int fd;
+    uint32_t seed;
+    struct brd_snapshot_info info;
+    uint64_t end; /* of the blocks */
+
+    struct brd_mutex lock; /* BRD_RANK_ENGINE: where the next block is */
+    uint64_t offset;
+    uint64_t number;
+    uint64_t records; /* of blocks handed out */
+};
+
+/* Open a file and check header and footer. Returns BRD_OK, BRD_CORRUPT,
+ * BRD_UNSUPPORTED (a newer format), BRD_IO_ERROR, BRD_OUT_OF_MEMORY. */
+BRD_MUST_CHECK enum brd_status
+snapshot_open(struct snapshot_reader *reader, const struct brd_io *io, const char *path,
+              struct brd_snapshot_error *error);
+void snapshot_close(struct snapshot_reader *reader);
+
+/* Read and check the next block into buf (cleared). *out_records: its records,
+ * inside buf. Returns BRD_OK, BRD_NOT_FOUND (there are no more, and their number
+ * is right), BRD_CORRUPT, BRD_IO_ERROR, BRD_OUT_OF_MEMORY. Any thread. */
+BRD_MUST_CHECK enum brd_status
+snapshot_next_block(struct snapshot_reader *reader, struct brd_buf *buf,
+                    struct brd_bytes *out_records, uint64_t *out_offset,
+                    struct brd_snapshot_error *error);
+
+/* Take the next record from the front of *records: a version and the payload of a
+ * change. False: the bytes are no record. */
+BRD_MUST_CHECK bool snapshot_next_record(struct brd_bytes *records, uint64_t *out_version,
+                                         struct brd_bytes *out_payload);
+
+/* Read and check everything. */
+BRD_MUST_CHECK enum brd_status
+snapshot_verify(const struct brd_io *io, const char *path, struct brd_snapshot_info *out_info,
+                struct brd_snapshot_error *error);
+
+/* Does the snapshot at path belong to this log?
+ *
+ * name_version   in the file's name
+ * uuid           of the data directory
+ * base_version   below everything that the log holds
+ * end_version    the newest that it holds; UINT64_MAX: not known yet
+ * Returns BRD_OK or BRD_CORRUPT. Pure. */
+BRD_MUST_CHECK enum brd_status
+snapshot_check_fit(const struct brd_snapshot_info *info, const char *path, uint64_t name_version,
+                   struct brd_bytes uuid, uint64_t base_version, uint64_t end_version,
+                   struct brd_snapshot_error *error);
+
+/* There is no snapshot: is that right for a log that begins at base_version?
+ * Returns BRD_OK or BRD_CORRUPT. Pure. */
+BRD_MUST_CHECK enum brd_status
+snapshot_check_none(const char *data_dir, uint64_t base_version, struct brd_snapshot_error *error);
+
+/* ---- Files ---- */
+
+/* The start version in a file's name, or false if it is no snapshot's name. */
+bool snapshot_version_of(const char *name, uint64_t *out_version);
+
+/* "DIR/snapshots/0123456789abcdef.snap" in a new allocation, or NULL. */
+char *snapshot_path(const char *data_dir, uint64_t start_version);
+
+/* The newest one. BRD_OK, BRD_NOT_FOUND (there is none), BRD_IO_ERROR. */
+BRD_MUST_CHECK enum brd_status
+snapshot_newest(const struct brd_io *io, const char *data_dir, uint64_t *out_start_version,
+                struct brd_snapshot_error *error);
+
+/* Remove those older than start_version, and what was never finished. What cannot
+ * be removed is a warning. */
+void snapshot_remove_older(const struct brd_io *io, const char *data_dir, uint64_t start_version);
+
+#endif
