@@ -15,8 +15,8 @@ import signal
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from rig import (CrashResults, Daemon, Disk, Helper, address_of, build_broken, build_folder,  # noqa: E402
-                 find_program, folder_of_its_own, numbers_of, preload, run, small_disk, verify_log,
+from rig import (CHECKPOINTS, CrashResults, Daemon, Disk, Helper, address_of,  # noqa: E402
+                 build_broken, build_folder, find_program, folder_of_its_own, numbers_of, preload, run, small_disk, verify_log,
                  why_no_disk, why_no_mount)
 from brindle_client import Client, pb  # noqa: E402
 
@@ -24,9 +24,9 @@ FAILED_LINE = re.compile(r"the log has failed: cannot \w+")
 LOAD = "conns=3 depth=16 mix=1 readers=1"
 
 
-def start(data_dir, durability="full", **more):
+def start(data_dir, durability="full", args=(), **more):
     return Daemon("--durability", durability, "--workers", "2", "--wal-segment-size", "1mb",
-                  "--wal-sync-interval", "200ms", data_dir=data_dir, **more)
+                  "--wal-sync-interval", "200ms", *args, data_dir=data_dir, **more)
 
 
 def stats_of(client, prefix):
@@ -221,7 +221,7 @@ def crash_points():
 
 def end_at(point, nth, load, data_dir, durability):
     """True if the process came there."""
-    with start(data_dir, durability, wait=False,
+    with start(data_dir, durability, args=CHECKPOINTS, wait=False,
                env={"BRINDLE_CRASH": f"{point}:{nth}"}) as daemon:
         try:
             daemon.wait_ready()
@@ -234,7 +234,7 @@ def end_at(point, nth, load, data_dir, durability):
             assert daemon.wait() == 137, daemon.tail()
         status = daemon.stop()
         assert status in (0, 137), f"{status}\n" + daemon.tail()
-    with start(data_dir, durability) as daemon:
+    with start(data_dir, durability, args=CHECKPOINTS) as daemon:
         load.ask(f"verify {address_of(daemon)} rule=kill class={durability}")
         daemon.kill()
     return status == 137
