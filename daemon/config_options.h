@@ -140,7 +140,8 @@ enum config_type {
     \
     X(DURABILITY, "namespace default", "durability", CHOICE, NULL, NULL, 0, 0, 0, 0, \
       "none async normal full", "when a write is acknowledged: applied, queued, written to the " \
-      "operating system, or synced. Default: normal, or none where data-dir is none")
+      "operating system, or synced; none is refused where data-dir holds what was logged. Default: " \
+      "normal, or none where data-dir is none")
 /* clang-format on */
 
 #endif

@@ -149,11 +149,23 @@ on_progress(void *arg)
     brd_server_on_progress(daemon->server);
 }
 
+/* The signals are blocked: one that has come waits to be read. */
+static bool
+stop_wanted(void *arg)
+{
+    sigset_t pending;
+
+    (void)arg;
+    return sigpending(&pending) == 0 &&
+           (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
+}
+
 static enum exit_code
 exit_code_of(enum brd_status status)
 {
     switch (status) {
     case BRD_OK:
+    case BRD_SHUTTING_DOWN: /* told to stop before it served anybody */
         return EXIT_ORDERLY;
     case BRD_INVALID_ARGUMENT:
         return EXIT_USAGE;
@@ -197,6 +209,7 @@ create_engine(struct daemon *daemon)
     config_engine_options(&daemon->config, &options);
     options.clock = daemon->clock;
     options.on_progress = on_progress;
+    options.stop_wanted = stop_wanted;
     options.arg = daemon;
     return brd_engine_create(&options, &daemon->engine);
 }
@@ -253,6 +266,10 @@ start(struct daemon *daemon)
         return status;
     sd_notify(0, "STATUS=Recovering");
     status = brd_engine_start(daemon->engine, &engine_error);
+    if (status == BRD_SHUTTING_DOWN) {
+        brd_diag_notice("stopped: %s; nothing that is kept was changed", engine_error.text);
+        return status;
+    }
     if (status != BRD_OK) {
         brd_diag_error("%s", engine_error.text[0] != '\0' ? engine_error.text
                                                           : brd_status_sentence(status));

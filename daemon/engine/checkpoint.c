@@ -177,7 +177,8 @@ static enum brd_status
 write_entries(struct run *run)
 {
     struct checkpoint *checkpoint = &run->engine->checkpoint;
-    uint32_t shards = brd_keyspace_shards(run->ns->keyspace);
+    bool logged = run->ns->durability != BRD_DURABILITY_NONE;
+    uint32_t shards = logged ? brd_keyspace_shards(run->ns->keyspace) : 0;
     uint32_t shard;
 
     for (shard = 0; shard < shards; shard++) {

@@ -52,6 +52,9 @@ struct brd_engine_options {
      * parked request. From the log's threads and the reaper, no lock held; must
      * not block. May be NULL. */
     void (*on_progress)(void *arg);
+    /* Recovery asks now and then, in the thread of brd_engine_start, whether to give
+     * up. May be NULL: never. */
+    bool (*stop_wanted)(void *arg);
     void *arg;
 };
 
@@ -67,7 +70,9 @@ brd_engine_create(const struct brd_engine_options *options, struct brd_engine **
 
 /* Recover what the data directory holds and begin to log. Logs its progress.
  * Returns BRD_OK, BRD_BUSY (the directory is in use), BRD_CORRUPT, BRD_UNSUPPORTED,
- * BRD_IO_ERROR, BRD_OUT_OF_RANGE (clock behind the log), BRD_OUT_OF_MEMORY. */
+ * BRD_IO_ERROR, BRD_OUT_OF_RANGE (clock behind the log), BRD_OUT_OF_MEMORY,
+ * BRD_INVALID_ARGUMENT (durability none, and the directory holds what was logged),
+ * BRD_SHUTTING_DOWN (stop_wanted said so; nothing that was kept is changed). */
 BRD_MUST_CHECK enum brd_status
 brd_engine_start(struct brd_engine *engine, struct brd_engine_error *out_error);
 

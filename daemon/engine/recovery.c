@@ -25,7 +25,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LOADERS_MAX 16
+#define LOADERS_MAX  16
+#define LOOK_RECORDS 4096
+#define LOOK_BYTES   (UINT64_C(4) << 20)
 
 struct loader;
 
@@ -33,6 +35,7 @@ struct replay {
     struct redo redo;
     uint64_t began_ns;
     uint64_t told_ns;            /* when progress was last logged */
+    uint64_t looked_done;        /* what was done when it was last thought of */
     uint64_t start_version;      /* what is at or below it is in the snapshot */
     uint64_t seen;               /* records of the log */
     uint64_t records;            /* of them, above start_version */
@@ -54,6 +57,17 @@ tell_progress(struct replay *replay, const char *what, uint64_t done, uint64_t t
                   done >> 20, total >> 20, what, left_s);
 }
 
+/* Is the daemon told to stop? */
+static enum brd_status
+check_stop(struct redo *redo)
+{
+    const struct brd_engine_options *options = &redo->engine->options;
+
+    if (options->stop_wanted == NULL || !options->stop_wanted(options->arg))
+        return BRD_OK;
+    return redo_give_up(redo, BRD_SHUTTING_DOWN, "told to stop before recovery was over");
+}
+
 static enum brd_status
 on_record(void *arg, uint64_t version, struct brd_bytes payload, uint64_t done, uint64_t total)
 {
@@ -64,8 +78,13 @@ on_record(void *arg, uint64_t version, struct brd_bytes payload, uint64_t done, 
         replay->records++;
         status = redo_payload(&replay->redo, version, payload);
     }
-    if ((++replay->seen & 4095) == 0)
+    /* By bytes too: records may be large. */
+    if (++replay->seen % LOOK_RECORDS == 0 || done - replay->looked_done >= LOOK_BYTES) {
+        replay->looked_done = done;
         tell_progress(replay, "the log replayed", done, total);
+        if (status == BRD_OK)
+            status = check_stop(&replay->redo);
+    }
     return status;
 }
 
@@ -119,10 +138,13 @@ loader_main(void *arg)
         else
             snprintf(loader->error.text, sizeof(loader->error.text), "%s", error.text);
         atomic_fetch_add_explicit(&load->done, records.size, memory_order_relaxed);
-        if (loader == load->replay->teller)
+        if (loader == load->replay->teller) {
             tell_progress(load->replay, "the snapshot loaded",
                           atomic_load_explicit(&load->done, memory_order_relaxed),
                           load->reader.info.bytes);
+            if (loader->status == BRD_OK)
+                loader->status = check_stop(&redo);
+        }
     } while (loader->status == BRD_OK &&
              !atomic_load_explicit(&load->failed, memory_order_relaxed));
     brd_buf_fini(&buf);
@@ -249,6 +271,7 @@ is_far_ahead(const struct brd_engine *engine, uint64_t ns)
 static enum brd_status
 finish(struct brd_engine *engine, struct brd_engine_error *out_error)
 {
+    struct redo redo = { .engine = engine, .error = out_error };
     struct brd_wal_error error = { .text = "" };
     enum brd_status status;
     uint64_t work;
@@ -261,9 +284,10 @@ finish(struct brd_engine *engine, struct brd_engine_error *out_error)
         return wal_failed(out_error, status, &error);
     do {
         work = reaper_tick(engine);
-    } while (work > 0);
+        status = check_stop(&redo);
+    } while (work > 0 && status == BRD_OK);
     engine->recovered_expired = brd_counter_get(&engine->reaper.reaped);
-    return BRD_OK;
+    return status;
 }
 
 static enum brd_status
@@ -283,6 +307,38 @@ check_clock_is_not_behind(struct brd_engine *engine, struct brd_engine_error *ou
              (newest_ns - brd_clock_now_ns(engine->clock)) / BRD_NS_PER_S,
              write_ns >= time_ns ? "write" : "time recorded");
     return BRD_OUT_OF_RANGE;
+}
+
+static void
+note_live(void *arg, struct brd_bytes key, struct brd_bytes value, uint64_t version,
+          uint64_t deadline_ms)
+{
+    (void)key;
+    (void)value;
+    (void)version;
+    (void)deadline_ms;
+    ++*(uint64_t *)arg;
+}
+
+/* Under `none` nothing is logged: what was logged before would come back at the next
+ * start under another class, over what was written or deleted meanwhile. */
+static enum brd_status
+check_nothing_would_come_back(struct brd_engine *engine, struct brd_engine_error *out_error)
+{
+    uint64_t live = 0;
+
+    if (engine->default_ns.durability != BRD_DURABILITY_NONE)
+        return BRD_OK;
+    brd_engine_walk(engine, note_live, &live);
+    if (live == 0)
+        return BRD_OK;
+    snprintf(out_error->text, sizeof(out_error->text),
+             "durability is none, but %s holds keys that were logged (%" PRIu64
+             "): what happens to them now would be in no log, and undone by a later start; start "
+             "with another durability, or with another data-dir (none: in memory only), or clear "
+             "them under another durability first",
+             engine->options.data_dir, live);
+    return BRD_INVALID_ARGUMENT;
 }
 
 static void
@@ -329,7 +385,9 @@ recovery_run(struct brd_engine *engine, struct brd_engine_error *out_error)
     status = brd_wal_open(&options, &engine->wal, &error);
     if (status != BRD_OK)
         return wal_failed(out_error, status, &error);
-    status = load_snapshot(&replay);
+    status = check_stop(&replay.redo);
+    if (status == BRD_OK)
+        status = load_snapshot(&replay);
     if (status != BRD_OK)
         return status;
     replay.began_ns = brd_clock_mono_ns(engine->clock);
@@ -339,6 +397,8 @@ recovery_run(struct brd_engine *engine, struct brd_engine_error *out_error)
     status = check_end(&replay);
     if (status == BRD_OK)
         status = check_clock_is_not_behind(engine, out_error);
+    if (status == BRD_OK)
+        status = check_nothing_would_come_back(engine, out_error);
     if (status == BRD_OK)
         status = finish(engine, out_error);
     if (status != BRD_OK)

@@ -284,6 +284,49 @@ def sigterm_under_load_ends_with_0_and_loses_nothing():
     shutil.rmtree(folder)
 
 
+def sigterm_before_recovery_is_over_ends_with_0():
+    """The signal is there before the daemon looks for the first time."""
+    folder = scratch()
+    with Daemon(data_dir=folder) as daemon, Client(daemon.listen) as client:
+        for _ in range(5):
+            assert client.call(put_many=pb.PutMany(items=[
+                pb.KeyValue(key=b"%d" % i, value=b"v") for i in range(1000)])).status == pb.OK
+        assert daemon.stop() == 0
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+        try:
+            with Daemon(data_dir=folder, wait=False) as daemon:
+                daemon.signal(number)
+                assert daemon.wait() == 0, daemon.tail()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+        assert not daemon.ready, daemon.tail()
+        assert any("told to stop before recovery was over" in line for line in daemon.log), daemon.log
+    with Daemon(data_dir=folder) as daemon, Client(daemon.listen) as client:
+        assert client.call(count=pb.Count()).number == 1000
+        assert daemon.stop() == 0
+    shutil.rmtree(folder)
+
+
+def without_durability_nothing_that_was_logged_is_taken():
+    folder = scratch()
+    with Daemon(data_dir=folder) as daemon, Client(daemon.listen) as client:
+        client.call(put=pb.Put(key=b"k", value=b"v"))
+        assert daemon.stop() == 0
+    expect_error(2, "holds keys that were logged (1)", "--listen", "127.0.0.1:0", "--durability", "none", "--data-dir", folder)
+    with Daemon(data_dir=folder) as daemon, Client(daemon.listen) as client:
+        assert client.call(get=pb.Get(key=b"k")).value == b"v"
+        assert client.call(delete=pb.Delete(keys=[b"k"])).status == pb.OK
+        assert daemon.stop() == 0
+    with Daemon("--durability", "none", data_dir=folder) as daemon, Client(daemon.listen) as client:
+        client.call(put=pb.Put(key=b"k", value=b"not logged"))
+        assert daemon.stop() == 0
+    with Daemon(data_dir=folder) as daemon, Client(daemon.listen) as client:
+        assert client.call(get=pb.Get(key=b"k")).status == pb.NOT_FOUND
+        assert daemon.stop() == 0
+    shutil.rmtree(folder)
+
+
 def stopping_waits_for_no_slow_reader():
     with Daemon("--shutdown-timeout", "500ms") as daemon, Client(daemon.listen) as client:
         client.call(put=pb.Put(key=b"k", value=b"v" * 10_000))
@@ -450,6 +493,8 @@ def main():
                  memory_only_touches_no_file,
                  without_a_data_directory_named_there_is_one_here_or_where_systemd_says,
                  sigterm_under_load_ends_with_0_and_loses_nothing,
+                 sigterm_before_recovery_is_over_ends_with_0,
+                 without_durability_nothing_that_was_logged_is_taken,
                  stopping_waits_for_no_slow_reader,
                  data_and_epoch_go_on_after_stop_and_kill,
                  sighup_takes_everything_over_or_nothing,

@@ -578,6 +578,67 @@ START_TEST(requests_wait_for_the_thread_and_triggers_fire)
 }
 END_TEST
 
+START_TEST(what_is_not_logged_is_in_no_snapshot)
+{
+    struct checkpoint_result result;
+
+    up();
+    ck_assert_int_eq(rig_put(&rig, "k", "v"), BRD_OK);
+    ck_assert_int_eq(rig_do(&rig, REQUEST(CLEAR)), BRD_OK);
+    rig_stop(&rig);
+    rig.options.durability = BRD_DURABILITY_NONE;
+    up();
+    ck_assert_int_eq(rig_put(&rig, "k", "not logged"), BRD_OK);
+    result = checkpoint_now();
+    ck_assert_uint_eq(result.snapshot.records, 0);
+    assert_value(&rig, "k", "not logged");
+    rig_stop(&rig);
+    rig.options.durability = BRD_DURABILITY_NORMAL;
+    up();
+    assert_absent(&rig, "k");
+}
+END_TEST
+
+static int looks;
+static int looks_before_stop;
+
+static bool
+look(void *arg)
+{
+    (void)arg;
+    return looks++ == looks_before_stop;
+}
+
+/* Between blocks and in the log behind them; nothing is lost by it. */
+START_TEST(loading_can_be_told_to_stop)
+{
+    char value[4096];
+    char key[24];
+    int i;
+
+    memset(value, 'v', sizeof(value));
+    value[sizeof(value) - 1] = '\0';
+    up();
+    for (i = 0; i < 2000; i++) {
+        snprintf(key, sizeof(key), "key-%d", i);
+        ck_assert_int_eq(rig_put(&rig, key, value), BRD_OK);
+    }
+    (void)checkpoint_now();
+    for (i = 0; i < 15000; i++)
+        ck_assert_int_eq(rig_put(&rig, "again", "v"), BRD_OK);
+    rig_stop(&rig);
+    looks = 0;
+    looks_before_stop = _i;
+    rig.options.stop_wanted = look;
+    ck_assert_int_eq(rig_start(&rig), BRD_SHUTTING_DOWN);
+    brd_engine_destroy(&rig.engine);
+    rig.options.stop_wanted = NULL;
+    up();
+    ck_assert_int_eq(rig_do(&rig, REQUEST(COUNT)), BRD_OK);
+    ck_assert_int_eq(rig.reply.number, 2001);
+}
+END_TEST
+
 START_TEST(a_daemon_without_a_log_has_nothing_to_checkpoint)
 {
     rig.options.data_dir = NULL;
@@ -608,6 +669,8 @@ main(void)
     tcase_add_test(tcase, a_snapshot_that_is_missing_or_foreign_is_refused);
     tcase_add_test(tcase, a_log_that_ends_before_the_snapshot_does_is_refused);
     tcase_add_test(tcase, requests_wait_for_the_thread_and_triggers_fire);
+    tcase_add_test(tcase, what_is_not_logged_is_in_no_snapshot);
+    tcase_add_loop_test(tcase, loading_can_be_told_to_stop, 0, 4);
     tcase_add_test(tcase, a_daemon_without_a_log_has_nothing_to_checkpoint);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);

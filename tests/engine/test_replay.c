@@ -4,6 +4,8 @@
 #include "engine/history.h"
 
 #include <ftw.h>
+#include <limits.h>
+#include <unistd.h>
 
 /* A limit that holds less than the keys would take. */
 #define EVICTING_BYTES (UINT64_C(192) << 10)
@@ -202,6 +204,119 @@ START_TEST(a_write_waits_under_its_own_class_and_a_read_under_the_namespaces)
 }
 END_TEST
 
+/* Else it would come back over what was done to it meanwhile. */
+START_TEST(without_durability_nothing_that_was_logged_is_taken)
+{
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+    ck_assert_int_eq(rig_put(&rig, "k", "v"), BRD_OK);
+    ck_assert_int_eq(rig_do(&rig, REQUEST(PUT, KEY("short"), VALUE("v"), .ttl_ms = 100)), BRD_OK);
+    rig_stop(&rig);
+    rig_advance_ms(&rig, 100);
+    rig.options.durability = BRD_DURABILITY_NONE;
+    ck_assert_int_eq(rig_start(&rig), BRD_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(rig.error.text, dir));
+    ck_assert_ptr_nonnull(strstr(rig.error.text, "keys that were logged (1)"));
+    brd_engine_destroy(&rig.engine);
+
+    rig.options.durability = BRD_DURABILITY_NORMAL;
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+    assert_value(&rig, "k", "v");
+    ck_assert_int_eq(rig_do(&rig, REQUEST(CLEAR)), BRD_OK);
+    rig_stop(&rig);
+    rig.options.durability = BRD_DURABILITY_NONE;
+    ck_assert_msg(rig_start(&rig) == BRD_OK, "%s", rig.error.text);
+    ck_assert_int_eq(rig_put(&rig, "k", "not logged"), BRD_OK);
+    rig_stop(&rig);
+    rig.options.durability = BRD_DURABILITY_NORMAL;
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+    assert_absent(&rig, "k");
+}
+END_TEST
+
+/* Recovery asks whether to stop; each time three seconds have passed. */
+static int looks;
+static int looks_before_stop;
+
+static bool
+look(void *arg)
+{
+    (void)arg;
+    rig_advance_ms(&rig, 3000);
+    return looks++ == looks_before_stop;
+}
+
+/* Starts once more, giving up at the nth look; what it said is in text. */
+static enum brd_status
+start_and_listen(int stop_at, char *text, size_t room)
+{
+    int kept = dup(STDERR_FILENO);
+    FILE *file = tmpfile();
+    enum brd_status status;
+
+    ck_assert_int_ge(kept, 0);
+    ck_assert_ptr_nonnull(file);
+    rig.options.stop_wanted = look;
+    looks = 0;
+    looks_before_stop = stop_at;
+    ck_assert_int_eq(dup2(fileno(file), STDERR_FILENO), STDERR_FILENO);
+    status = rig_start(&rig);
+    ck_assert_int_eq(dup2(kept, STDERR_FILENO), STDERR_FILENO);
+    close(kept);
+    rewind(file);
+    text[fread(text, 1, room - 1, file)] = '\0';
+    fclose(file);
+    return status;
+}
+
+static int
+count_in(const char *text, const char *wanted)
+{
+    int count = 0;
+
+    for (text = strstr(text, wanted); text != NULL; text = strstr(text + 1, wanted))
+        count++;
+    return count;
+}
+
+START_TEST(recovery_tells_how_far_it_is_and_can_be_told_to_stop)
+{
+    const size_t size = 6 << 20;
+    char *value = calloc(1, size);
+    char said[16384];
+    char key[24];
+    int all;
+    int i;
+
+    ck_assert_ptr_nonnull(value);
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+    for (i = 0; i < 8; i++) {
+        snprintf(key, sizeof(key), "large-%d", i);
+        ck_assert_int_eq(rig_do(&rig, REQUEST(PUT, KEY(key), .value = brd_bytes(value, size))),
+                         BRD_OK);
+    }
+    for (i = 0; i < 10000; i++) {
+        snprintf(key, sizeof(key), "small-%d", i);
+        ck_assert_int_eq(rig_put(&rig, key, "v"), BRD_OK);
+    }
+    free(value);
+    rig_stop(&rig);
+
+    ck_assert_int_eq(start_and_listen(INT_MAX, said, sizeof(said)), BRD_OK);
+    all = looks;
+    ck_assert_int_ge(count_in(said, " MiB of the log replayed, about "), 8 + 2);
+    rig_stop(&rig);
+    for (i = 0; i < all; i++) {
+        ck_assert_int_eq(start_and_listen(i, said, sizeof(said)), BRD_SHUTTING_DOWN);
+        ck_assert_ptr_nonnull(strstr(rig.error.text, "told to stop"));
+        brd_engine_destroy(&rig.engine);
+    }
+    rig.options.stop_wanted = NULL;
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+    ck_assert_int_eq(rig_do(&rig, REQUEST(COUNT)), BRD_OK);
+    ck_assert_int_eq(rig.reply.number, 10008);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -219,6 +334,8 @@ main(void)
     tcase_add_test(tcase, a_clock_stepped_back_before_the_stop_does_not_revive_an_expired_key);
     tcase_add_test(tcase, a_clock_far_behind_the_log_is_refused_unless_told);
     tcase_add_test(tcase, a_write_waits_under_its_own_class_and_a_read_under_the_namespaces);
+    tcase_add_test(tcase, without_durability_nothing_that_was_logged_is_taken);
+    tcase_add_test(tcase, recovery_tells_how_far_it_is_and_can_be_told_to_stop);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
