@@ -165,8 +165,10 @@ brd_engine_destroy(struct brd_engine **engine_ptr)
     brd_caller_detach(&engine->background);
     BRD_CHECK(engine->callers == NULL);
     brd_wal_close(&engine->wal);
-    brd_keyspace_destroy(&engine->default_ns.keyspace);
-    brd_store_destroy(&engine->store);
+    if (!engine->options.leave_entries) {
+        brd_keyspace_destroy(&engine->default_ns.keyspace);
+        brd_store_destroy(&engine->store);
+    }
     checkpoint_fini(engine);
     brd_cond_fini(&engine->reaper_cond);
     brd_mutex_fini(&engine->reaper_lock);

@@ -46,6 +46,7 @@ struct brd_engine_options {
     uint64_t
         max_clock_behind_ns; /* refuse to start when the clock is further behind the log; 0: 1 h */
     bool ignore_clock;       /* start all the same */
+    bool leave_entries;      /* destroy leaves them to the end of the process */
     bool manual;             /* tests: no reaper thread; call brd_engine_tick */
     const struct brd_hash_key *secret; /* NULL: random. Tests give one; borrowed for create */
     /* The log has moved, has room again, or has failed, or memory was freed for a
