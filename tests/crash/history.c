@@ -10,11 +10,15 @@
  *                              OPERATIONS nobody is killed: "end N", and FILE is
  *                              complete.
  *
+ * THINK_MS in the environment: a client waits up to so long before each request.
+ * Clients that never do fall into step with the disk.
+ *
  * "FAIL ..." is an answer that no daemon may give. Each client has one request
  * under way, so that the history shows what was concurrent and what was not. A
  * write whose answer did not come before the end began is left open: it may take
  * effect at any later moment, or never. A read without answer told nothing. */
 #include <inttypes.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -49,6 +53,7 @@ static char address[64];
 static char cut_dir[256];
 static pid_t victim;
 static uint64_t stop_at, operations;
+static unsigned int think_ms;
 static _Atomic uint64_t done;
 static _Atomic int64_t next_value = 1;
 static _Atomic bool stopping; /* set before the end begins */
@@ -230,6 +235,8 @@ operate(struct client *client)
     struct event event = choose(client);
     const struct brd_reply *reply;
 
+    if (think_ms > 0)
+        (void)poll(NULL, 0, (int)below(&client->random, think_ms + 1));
     event.call_ns = mono_ns();
     event.return_ns = EVENT_NO_RETURN;
     event.status = EVENT_PENDING;
@@ -317,6 +324,7 @@ int
 main(int argc, char **argv)
 {
     const char *seed = getenv("SEED");
+    const char *think = getenv("THINK_MS");
     unsigned int random = (unsigned int)strtoul(seed != NULL ? seed : "1", NULL, 10);
     char line[512];
     uint16_t i;
@@ -324,6 +332,7 @@ main(int argc, char **argv)
     if (argc != 3)
         return 64;
     operations = strtoull(argv[2], NULL, 10);
+    think_ms = think != NULL ? (unsigned int)strtoul(think, NULL, 10) : 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (i = 0; i < CLIENTS; i++) {
         clients[i].id = i;

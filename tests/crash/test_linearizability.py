@@ -3,7 +3,8 @@ them), the daemon killed and restarted 20 times meanwhile, and on a disk whose p
 every other time with the power: what the clients saw is linearizable.
 
 This is also the test that no reader is shown what is lost afterwards: under `full` a value or
-an absence that was seen before the cut is a fact after it.
+an absence that was seen before the cut is a fact after it. A build that acknowledges early must
+leave a history that is not.
 
 OPERATIONS=2000000 KILLS=200 for a long run.
 """
@@ -15,29 +16,36 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from rig import (CHECKPOINTS, CrashResults, Daemon, Disk, Helper, SEED, address_of, find_program,  # noqa: E402
-                 folder_of_its_own, number, preload, sanitizer_prefix, seconds_since, verify_log,
+from rig import (CHECKPOINTS, CrashResults, Daemon, Disk, Helper, SEED, address_of, build_broken,  # noqa: E402
+                 find_program, folder_of_its_own, number, preload, sanitizer_prefix, seconds_since, verify_log,
                  why_no_disk)
 
 OPERATIONS = number("OPERATIONS", 200_000)
 KILLS = number("KILLS", 20)
 SLOW_SYNC_MS = 1
+OPERATIONS_BROKEN = 2000
+KILLS_BROKEN = 10  # all with the power
+SLOW_SYNC_BROKEN_MS = 5
+THINK_BROKEN_MS = "12"
 
 
-def make_history(file, disk, data_dir, dice):
+def make_history(file, disk, data_dir, dice, operations=OPERATIONS, kills=KILLS, program=None):
     """Returns how many kills were power cuts."""
-    moments = sorted(dice.randrange(OPERATIONS) for _ in range(KILLS)) + [OPERATIONS]
+    moments = sorted(dice.randrange(operations) for _ in range(kills)) + [operations]
     cuts = 0
-    with Helper("crash_history", file, OPERATIONS) as clients:
+    broken = program is not None
+    env = {"THINK_MS": THINK_BROKEN_MS} if broken else {}
+    with Helper("crash_history", file, operations, **env) as clients:
         for index, moment in enumerate(moments):
-            cut = disk is not None and index % 2 == 1 and moment < OPERATIONS
+            cut = disk is not None and (index % 2 == 1 or broken) and moment < operations
             # Now and then a sync takes long, so that there is much to lose.
-            env = preload("slowsync", SLOW_SYNC_MS=SLOW_SYNC_MS) if dice.random() < 0.2 else None
+            slow_ms = SLOW_SYNC_BROKEN_MS if broken else SLOW_SYNC_MS if dice.random() < 0.2 else 0
+            env = preload("slowsync", program, SLOW_SYNC_MS=slow_ms) if slow_ms else None
             with Daemon("--durability", "full", "--workers", "2", "--wal-segment-size", "16mb",
-                        *CHECKPOINTS, data_dir=data_dir, env=env) as daemon:
+                        *CHECKPOINTS, data_dir=data_dir, program=program, env=env) as daemon:
                 said = clients.ask(f"run {address_of(daemon)} {moment} {daemon.pid}"
                                    + (f" {disk.folder}" if cut else ""))
-                assert said.split()[0] == ("down" if moment < OPERATIONS else "end"), said
+                assert said.split()[0] == ("down" if moment < operations else "end"), said
                 daemon.process.kill()
                 daemon.wait()
             if cut:
@@ -46,10 +54,17 @@ def make_history(file, disk, data_dir, dice):
     return cuts
 
 
+def check(file):
+    """The checker's status and what it says."""
+    checker = find_program("crash_lincheck")
+    done = subprocess.run([*sanitizer_prefix(checker), checker, "check", file], text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return done.returncode, done.stdout.strip()
+
+
 def is_linearizable(with_cuts):
     dice = random.Random(f"{SEED}/history")
     began = time.monotonic()
-    checker = find_program("crash_lincheck")
     with folder_of_its_own() as folder:
         file = folder / "history"
         with Disk(2048) if with_cuts else contextlib.nullcontext() as disk:
@@ -58,10 +73,29 @@ def is_linearizable(with_cuts):
             verify_log(data_dir)
         print(f"{KILLS} kills, {cuts} of them with the power, {seconds_since(began)}", flush=True)
         began = time.monotonic()
-        done = subprocess.run([*sanitizer_prefix(checker), checker, "check", file], text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        print(f"{done.stdout.strip()}; checked in {seconds_since(began)}")
-        assert done.returncode == 0
+        status, said = check(file)
+        print(f"{said}; checked in {seconds_since(began)}")
+        assert status == 0
+
+
+def is_caught(fault):
+    """By the checker; a daemon that does not start on what it left is not what is looked for."""
+    dice = random.Random(f"{SEED}/{fault}")
+    program = build_broken(fault)
+    for attempt in range(1, 11):
+        with folder_of_its_own() as folder, Disk(2048) as disk:
+            try:
+                make_history(folder / "history", disk, disk.folder / "data", dice,
+                             OPERATIONS_BROKEN, KILLS_BROKEN, program)
+            except RuntimeError as error:
+                print(f"{fault}, attempt {attempt}: {error}")
+                continue
+            status, said = check(folder / "history")
+            if status != 0:
+                assert "not linearizable" in said, said
+                print(f"{fault} caught at attempt {attempt}: {said}")
+                return
+    raise AssertionError(f"{fault}: ten histories and not caught")
 
 
 def main():
@@ -70,6 +104,8 @@ def main():
     if reason:
         results.skip(f"without power cuts, kills only: {reason}")
     results.run("what_clients_see_through_crashes_is_linearizable", is_linearizable, not reason)
+    if not reason:
+        results.run("a_planted_early_ack_leaves_a_history_that_is_not", is_caught, "EARLY_ACK")
     return results.finish()
 
 

@@ -61,11 +61,11 @@ class CrashResults(Results):
 class Helper:
     """A helper program of tests/crash that reads commands and answers each with a line."""
 
-    def __init__(self, name, *args, seed=SEED):
+    def __init__(self, name, *args, seed=SEED, **env):
         program = find_program(name)
         self.process = subprocess.Popen(
             [*sanitizer_prefix(program), program, *map(str, args)], text=True, bufsize=1,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "SEED": str(seed)})
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "SEED": str(seed), **env})
 
     def ask(self, command, timeout=PATIENCE_S):
         """The answer to a command. AssertionError: it says that a promise was broken."""
