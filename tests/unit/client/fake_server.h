@@ -475,6 +475,21 @@ fake_bind(struct sockaddr_in *address)
     return fd;
 }
 
+/* Listen there and serve. */
+static inline void
+fake_listen(struct fake_server *server, struct sockaddr_in *address)
+{
+    pthread_mutex_init(&server->lock, NULL);
+    pthread_cond_init(&server->changed, NULL);
+    server->accepted = 0;
+    server->closed = 0;
+    server->stopping = false;
+    server->listener = fake_bind(address);
+    FAKE_CHECK(listen(server->listener, 64) == 0);
+    snprintf(server->address, sizeof(server->address), "127.0.0.1:%d", ntohs(address->sin_port));
+    FAKE_CHECK(pthread_create(&server->acceptor, NULL, fake_accept, server) == 0);
+}
+
 /* Listen on a free port of loopback. server is zeroed but for its limits. */
 static inline void
 fake_start(struct fake_server *server, void (*script)(struct fake_peer *), void *context)
@@ -485,15 +500,23 @@ fake_start(struct fake_server *server, void (*script)(struct fake_peer *), void 
 
     server->script = script;
     server->context = context;
-    pthread_mutex_init(&server->lock, NULL);
-    pthread_cond_init(&server->changed, NULL);
     if (keeper >= 0)
         close(keeper);
     keeper = fake_bind(&address);
-    server->listener = fake_bind(&address);
-    FAKE_CHECK(listen(server->listener, 64) == 0);
-    snprintf(server->address, sizeof(server->address), "127.0.0.1:%d", ntohs(address.sin_port));
-    FAKE_CHECK(pthread_create(&server->acceptor, NULL, fake_accept, server) == 0);
+    fake_listen(server, &address);
+}
+
+/* After fake_stop: come back on the same port, with the same script and context.
+ * Connections are counted from 0 again; requests and versions go on. */
+static inline void
+fake_start_again(struct fake_server *server)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    const char *port = strrchr(server->address, ':') + 1;
+
+    address.sin_port = htons((uint16_t)strtoul(port, NULL, 10));
+    fake_listen(server, &address);
 }
 
 /* Close everything. Clients may still be connected. */

@@ -15,11 +15,20 @@ static struct fake_server server;
 static struct brd_pool *pool;
 static const struct brd_bytes key = { "key", 3 };
 
+static _Atomic int failures; /* of calls that threads make */
+static _Atomic int done;     /* writes */
+static _Atomic int unknown;  /* writes of which nobody can say whether they are done */
+static _Atomic int lost;     /* requests that the server has read and never answers */
+
 static void
 setup(void)
 {
     memset(&server, 0, sizeof(server));
     pool = NULL;
+    atomic_store(&failures, 0);
+    atomic_store(&lost, 0);
+    atomic_store(&done, 0);
+    atomic_store(&unknown, 0);
 }
 
 static void
@@ -74,8 +83,6 @@ acquire(void)
 }
 
 /* ---- Threads ------------------------------------------------------------ */
-
-static _Atomic int failures;
 
 static void *
 work(void *argument)
@@ -394,17 +401,151 @@ END_TEST
 
 START_TEST(a_pool_recovers_when_the_server_comes_back)
 {
-    struct brd_client *client = NULL;
+    struct brd_client *held;
+    struct brd_client *client;
     char error[200];
+    int i;
 
     open_pool(fake_serve, (struct brd_pool_options){ .connections_max = 2 });
+    held = acquire();
+    client = acquire();
+    brd_pool_release(pool, &client);
     fake_stop(&server);
-    ck_assert_int_eq(brd_pool_acquire(pool, 0, &client), BRD_CONNECTION_FAILED);
-    brd_pool_error(pool, error, sizeof(error));
-    ck_assert_ptr_nonnull(strstr(error, "refused"));
-    ck_assert_int_eq(brd_pool_acquire(pool, 0, &client), BRD_CONNECTION_FAILED);
-    ck_assert_uint_eq(counts().in_use, 0);
-    ck_assert_uint_eq(counts().idle, 0);
+    /* The idle client is given up at the first try, a new one at every other. */
+    for (i = 0; i < 3; i++) {
+        ck_assert_int_eq(brd_pool_acquire(pool, 0, &client), BRD_CONNECTION_FAILED);
+        brd_pool_error(pool, error, sizeof(error));
+        ck_assert_ptr_nonnull(strstr(error, "refused"));
+        ck_assert_uint_eq(counts().in_use, 1);
+        ck_assert_uint_eq(counts().idle, 0);
+    }
+    ck_assert_int_eq(brd_client_put(held, key, key, NULL, NULL), BRD_CONNECTION_FAILED);
+
+    fake_start_again(&server);
+    /* No place in the pool was lost, and the client that was out is as good as a new one. */
+    client = acquire();
+    ck_assert_int_eq(brd_client_put(held, key, key, NULL, NULL), BRD_OK);
+    ck_assert_int_eq(brd_client_put(client, key, key, NULL, NULL), BRD_OK);
+    ck_assert_int_eq(brd_client_get(client, key, NULL), BRD_OK);
+    ck_assert_int_eq(fake_accepted(&server), 2);
+    brd_pool_release(pool, &held);
+    brd_pool_release(pool, &client);
+    run_threads();
+    ck_assert_int_eq(fake_accepted(&server), 2);
+    stop();
+}
+END_TEST
+
+/* ---- Connections that die under a request ------------------------------- */
+
+/* The first connection takes a request after Hello and closes. */
+static void
+lose_first_request(struct fake_peer *peer)
+{
+    if (peer->number > 0) {
+        fake_serve(peer);
+    } else if (fake_hello(peer)) {
+        fake_free(fake_read(peer));
+        atomic_fetch_add(&lost, 1);
+    }
+}
+
+START_TEST(a_read_that_was_sent_when_its_connection_died_is_repeated_on_another)
+{
+    struct brd_client *client;
+
+    open_pool(lose_first_request, (struct brd_pool_options){ .connections_max = 1 });
+    client = acquire();
+    ck_assert_int_eq(brd_client_get(client, key, NULL), BRD_OK);
+    ck_assert_int_eq(atomic_load(&lost), 1);
+    ck_assert_uint_eq(brd_client_connects(client), 2);
+    ck_assert_int_eq(atomic_load(&server.requests), 4); /* twice Hello and Get */
+    brd_pool_release(pool, &client);
+    ck_assert_uint_eq(counts().connects, 2);
+    stop();
+}
+END_TEST
+
+START_TEST(a_write_that_was_sent_when_its_connection_died_is_unknown_and_not_repeated)
+{
+    struct brd_client *client;
+
+    open_pool(lose_first_request, (struct brd_pool_options){ .connections_max = 1 });
+    client = acquire();
+    ck_assert_int_eq(brd_client_put(client, key, key, NULL, NULL), BRD_UNKNOWN_RESULT);
+    ck_assert_ptr_nonnull(strstr(brd_client_error(client), "may or may not"));
+    brd_pool_release(pool, &client);
+    ck_assert_int_eq(atomic_load(&lost), 1);
+    ck_assert_int_eq(atomic_load(&server.requests), 2); /* Hello and Put */
+    ck_assert_int_eq(fake_accepted(&server), 1);
+
+    client = acquire();
+    ck_assert_int_eq(atomic_load(&server.requests), 3); /* Hello */
+    ck_assert_int_eq(brd_client_put(client, key, key, NULL, NULL), BRD_OK);
+    ck_assert_uint_eq(brd_client_connects(client), 2);
+    brd_pool_release(pool, &client);
+    ck_assert_uint_eq(counts().connects, 2);
+    stop();
+}
+END_TEST
+
+/* Every connection answers a while, then takes a request and closes. */
+static void
+lose_the_50th_request(struct fake_peer *peer)
+{
+    Brindle__V1__Request *request;
+    int i;
+
+    if (!fake_hello(peer))
+        return;
+    for (i = 1; (request = fake_read(peer)) != NULL; i++) {
+        bool answered = i < 50 && fake_answer(peer, request);
+
+        fake_free(request);
+        if (!answered) {
+            atomic_fetch_add(&lost, 1);
+            return;
+        }
+    }
+}
+
+static void *
+write_often(void *argument)
+{
+    int i;
+
+    (void)argument;
+    for (i = 0; i < CALLS; i++) {
+        struct brd_client *client = NULL;
+        enum brd_status status = brd_pool_acquire(pool, 0, &client);
+
+        if (status == BRD_OK)
+            status = brd_client_put(client, key, key, NULL, NULL);
+        atomic_fetch_add(status == BRD_OK               ? &done
+                         : status == BRD_UNKNOWN_RESULT ? &unknown
+                                                        : &failures,
+                         1);
+        brd_pool_release(pool, &client);
+    }
+    return NULL;
+}
+
+START_TEST(of_many_writes_each_reaches_the_server_once_whatever_dies)
+{
+    pthread_t threads[THREADS];
+    int i;
+
+    open_pool(lose_the_50th_request, (struct brd_pool_options){ .connections_max = 3 });
+    for (i = 0; i < THREADS; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, write_often, NULL), 0);
+    for (i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert_int_eq(atomic_load(&failures), 0);
+    ck_assert_int_eq(atomic_load(&done) + atomic_load(&unknown), THREADS * CALLS);
+    ck_assert_uint_eq(atomic_load(&server.version), (uint64_t)atomic_load(&done));
+    ck_assert_int_eq(atomic_load(&unknown), atomic_load(&lost));
+    ck_assert_int_ge(atomic_load(&lost), THREADS * CALLS / 50 - 3);
+    stop();
 }
 END_TEST
 
@@ -513,6 +654,7 @@ main(void)
     TCase *threads = tcase_create("threads");
     TCase *limits = tcase_create("limits and closing");
     TCase *health = tcase_create("health");
+    TCase *deaths = tcase_create("connections that die under a request");
     TCase *forks = tcase_create("fork");
     SRunner *runner;
     int failed;
@@ -541,6 +683,14 @@ main(void)
     tcase_add_test(health, connections_idle_for_too_long_are_closed_down_to_the_minimum);
     tcase_add_test(health, a_pool_recovers_when_the_server_comes_back);
     suite_add_tcase(suite, health);
+
+    tcase_add_checked_fixture(deaths, setup, teardown);
+    tcase_set_timeout(deaths, 60);
+    tcase_add_test(deaths, a_read_that_was_sent_when_its_connection_died_is_repeated_on_another);
+    tcase_add_test(deaths,
+                   a_write_that_was_sent_when_its_connection_died_is_unknown_and_not_repeated);
+    tcase_add_test(deaths, of_many_writes_each_reaches_the_server_once_whatever_dies);
+    suite_add_tcase(suite, deaths);
 
     tcase_add_checked_fixture(forks, setup, teardown);
     tcase_set_timeout(forks, 60);
