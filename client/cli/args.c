@@ -92,6 +92,12 @@ find_option(const char *name, size_t size, unsigned allowed)
     return (enum arg_option)i;
 }
 
+static bool
+is_word(struct brd_bytes word, const char *text)
+{
+    return word.size == strlen(text) && memcmp(word.data, text, word.size) == 0;
+}
+
 /* words[*at] begins with --; take it, and the next word if that is its value. */
 static bool
 take_option(const struct brd_bytes *words, size_t count, size_t *at, unsigned allowed,
@@ -140,14 +146,15 @@ args_parse(const struct brd_bytes *words, size_t count, unsigned allowed, struct
     }
     args->literal_from = SIZE_MAX;
     for (i = 0; i < count; i++) {
-        const char *text = words[i].data;
-
-        if (options && words[i].size == 2 && memcmp(text, "--", 2) == 0) {
+        if (options && is_word(words[i], "--")) {
             options = false;
             args->literal_from = args->operand_count;
-        } else if (options && words[i].size > 2 && memcmp(text, "--", 2) == 0) {
+        } else if (options && words[i].size > 2 && memcmp(words[i].data, "--", 2) == 0) {
             if (!take_option(words, count, &i, allowed, args))
                 return false;
+        } else if (options && args->operand_count == 0 && (allowed & ARG_BIT(HELP)) != 0 &&
+                   is_word(words[i], "-h")) {
+            args->given[ARG_HELP] = true;
         } else {
             args->operands[args->operand_count++] = words[i];
         }

@@ -48,7 +48,9 @@ struct args {
 };
 
 /* Sort words into operands and options. A word -- ends the options; "--ttl 5s"
- * and "--ttl=5s" are the same. allowed: bits of the options that the verb knows.
+ * and "--ttl=5s" are the same. -h is --help before the first operand; behind one it
+ * is an operand, as all that begins with a single dash: the value of "put KEY -h".
+ * allowed: bits of the options that the verb knows.
  * False: see error; args_fini is due all the same. */
 bool args_parse(const struct brd_bytes *words, size_t count, unsigned allowed, struct args *args);
 

@@ -82,7 +82,7 @@ verb_print_all(void)
     puts("Verbs:");
     for (i = 0; i < verb_count; i++)
         printf("  %-11s %-26s %s\n", verbs[i].name, verbs[i].operands, verbs[i].summary);
-    puts("\n\"brindle help VERB\" tells more of each.");
+    puts("\n\"brindle help VERB\" and \"brindle VERB -h\" tell more of each.");
 }
 
 void

@@ -183,6 +183,19 @@ def help_comes_from_the_table_and_needs_no_server(cli):
     assert cli.run("--version").startswith(b"brindle ")
 
 
+def h_is_help_before_operands_and_an_operand_behind_them(cli):
+    cli.run("put", "--", "-h", "of the key -h")
+    for verb in "ping get put delete exists getmany putmany expire incr append count help".split():
+        assert cli.run("--connect", "127.0.0.1:1", verb, "-h") == cli.run("help", verb)
+    assert cli.run("get", "--raw", "-h") == cli.run("help", "get")
+    assert cli.run("delete", "-h", "key") == cli.run("help", "delete")
+    assert cli.run(stdin=b"get -h\n") == cli.run("help", "get")
+    assert cli.run("get", "--", "-h") == b"of the key -h\n"
+    cli.run("put", "key", "-h")
+    assert cli.run("get", "key") == b"-h\n"
+    assert cli.run("delete", "key", "-h") == b"2\n"
+
+
 def without_a_server_the_error_says_what_to_do(cli):
     failed = cli.json("--connect", "127.0.0.1:1", "get", "key", expect=FAILED)
     assert failed["status"] == "CONNECTION_FAILED"
@@ -297,6 +310,7 @@ TESTS = [
     options_of_the_program_may_stand_behind_the_verb,
     verbs_of_other_caches_are_explained,
     help_comes_from_the_table_and_needs_no_server,
+    h_is_help_before_operands_and_an_operand_behind_them,
     without_a_server_the_error_says_what_to_do,
     another_namespace_is_another_place,
     a_file_of_commands_runs_to_its_end,

@@ -117,6 +117,26 @@ START_TEST(after_two_dashes_all_are_operands_and_mean_themselves)
 }
 END_TEST
 
+START_TEST(h_is_help_before_the_first_operand_only)
+{
+    ck_assert(parse(ARG_BIT(HELP) | ARG_BIT(RAW), "--raw -h key"));
+    ck_assert(args.given[ARG_HELP]);
+    ck_assert_uint_eq(args.operand_count, 1);
+    ck_assert(parse(ARG_BIT(HELP), "key -h"));
+    ck_assert(!args.given[ARG_HELP]);
+    ck_assert_uint_eq(args.operand_count, 2);
+    ck_assert(parse(ARG_BIT(HELP), "-- -h"));
+    ck_assert(!args.given[ARG_HELP]);
+    ck_assert_uint_eq(args.operand_count, 1);
+    ck_assert(parse(ARG_BIT(HELP) | ARG_BIT(TTL), "--ttl -h -hh"));
+    ck_assert(!args.given[ARG_HELP]);
+    ck_assert_str_eq(args.values[ARG_TTL], "-h");
+    ck_assert_uint_eq(args.operand_count, 1);
+    ck_assert(parse(0, "-h"));
+    ck_assert_uint_eq(args.operand_count, 1);
+}
+END_TEST
+
 START_TEST(unknown_options_and_missing_values_are_refused_with_a_reason)
 {
     uint64_t number;
@@ -203,6 +223,7 @@ main(void)
     tcase_add_test(tcase, options_and_operands_may_be_mixed);
     tcase_add_test(tcase, negative_numbers_and_a_dash_are_operands);
     tcase_add_test(tcase, after_two_dashes_all_are_operands_and_mean_themselves);
+    tcase_add_test(tcase, h_is_help_before_the_first_operand_only);
     tcase_add_test(tcase, unknown_options_and_missing_values_are_refused_with_a_reason);
     tcase_add_test(tcase, every_verb_is_found_and_described);
     tcase_add_test(tcase, mistakes_need_no_server);
