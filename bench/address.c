@@ -35,6 +35,11 @@ resolve_unix(struct address *address, const char *path, struct bench_error *erro
 {
     struct sockaddr_un *un = (struct sockaddr_un *)(void *)&address->storage;
     size_t len = strlen(path);
+    if (path[0] == '@') /* elsewhere the abstract namespace; here it would be a file */
+        return bench_error_set(error,
+                               "abstract sockets are not supported; write unix:./%.107s for a "
+                               "file of that name",
+                               path);
     if (len == 0 || len >= sizeof(un->sun_path))
         return bench_error_set(error, "the path after unix: must have 1 to %zu bytes",
                                sizeof(un->sun_path) - 1);

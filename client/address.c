@@ -34,6 +34,10 @@ parse_unix(const char *path, struct address *address, const char **out_error)
 {
     if (path[0] == '\0')
         return refuse("write unix:PATH with a path", out_error);
+    if (path[0] == '@') /* elsewhere the abstract namespace; here it would be a file */
+        return refuse("abstract sockets are not supported; write unix:./@NAME for a file named "
+                      "@NAME",
+                      out_error);
     if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
         return refuse("the path of a unix socket is at most 107 bytes long", out_error);
     address->is_unix = true;

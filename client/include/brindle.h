@@ -536,7 +536,8 @@ struct brd_client_options {
     size_t size;
     /* "HOST:PORT", "[v6]:PORT" or "unix:PATH". NULL: $BRINDLE_ADDRESS, then
      * 127.0.0.1:7420. Names are resolved by the system, which no timeout bounds;
-     * numbers and paths need no resolution. */
+     * numbers and paths need no resolution. A path that begins with @ is refused,
+     * since there are no abstract sockets here; "unix:./@NAME" is a file. */
     const char *address;
     const char *client_name;     /* NULL: "libbrindle/VERSION" */
     const char *namespace_name;  /* NULL or "": the server's `default` */

@@ -63,6 +63,11 @@ parse_unix(const char *text, struct address *out, struct brd_server_error *error
 
     if (*path == '\0')
         return fail(error, BRD_INVALID_ARGUMENT, "\"%s\": the path of the socket is missing", text);
+    if (*path == '@') /* elsewhere the abstract namespace; here it would become a file */
+        return fail(error, BRD_INVALID_ARGUMENT,
+                    "\"%s\": abstract sockets are not supported; write unix:./%s for a file of "
+                    "that name",
+                    text, path);
     if (strlen(path) >= sizeof(out->un.sun_path))
         return fail(error, BRD_INVALID_ARGUMENT,
                     "\"%s\": the path of a unix socket has at most %zu bytes", text,

@@ -150,6 +150,10 @@ bench --connect 127.0.0.1
 says "an address without port is named" 1 err "'127.0.0.1' is no address"
 bench --connect "unix:$tmp/nobody"
 says "a server that is not there is named" 1 err "cannot connect: No such file or directory"
+bench --connect unix:@nobody
+says "an abstract socket is refused" 1 err "write unix:./@nobody for a file of that name"
+bench --connect unix:./@nobody
+says "a file whose name begins like one is not" 1 err "cannot connect: No such file or directory"
 bench replay "$tmp/nothing.csv"
 says "a trace that is not there is named" 1 err "nothing.csv: No such file or directory"
 printf '1,a,1,0,0,get,0\n1,a b,1,0,0,get,0\n' >"$tmp/bad.csv"

@@ -170,6 +170,27 @@ def a_unix_socket_in_use_is_left_alone_and_a_stale_one_is_replaced():
     shutil.rmtree(folder)
 
 
+def an_abstract_socket_is_refused_and_a_file_of_that_name_serves():
+    expect_error(2, "write unix:./@b.sock for a file of that name", "--data-dir", "none",
+                 "--listen", "unix:@b.sock")
+    folder = scratch()
+    path = folder / "@b.sock"
+    with Daemon("--listen", "unix:./@b.sock", prefix=("env", "-C", str(folder))) as daemon:
+        assert path.is_socket()
+        with Client(str(path)) as client:
+            assert client.call(ping=pb.Ping()).status == pb.OK
+        cli = find_program("brindle")
+        for address, status in (("unix:./@b.sock", 0), ("unix:@b.sock", 64)):
+            done = subprocess.run([*sanitizer_prefix(cli), cli, "--timeout", f"{PATIENCE_S}s",
+                                   "--connect", address, "ping"],
+                                  cwd=folder, capture_output=True, text=True, check=False)
+            assert done.returncode == status, done
+            assert ("write unix:./@NAME" in done.stderr) == (status != 0), done
+        assert daemon.stop() == 0
+        assert not path.exists()
+    shutil.rmtree(folder)
+
+
 def a_data_directory_has_one_daemon():
     folder = scratch()
     with Daemon(data_dir=folder / "data") as daemon:
@@ -487,6 +508,7 @@ def main():
                  listening_beyond_loopback_needs_a_word,
                  a_port_in_use_ends_with_1,
                  a_unix_socket_in_use_is_left_alone_and_a_stale_one_is_replaced,
+                 an_abstract_socket_is_refused_and_a_file_of_that_name_serves,
                  a_data_directory_has_one_daemon,
                  doors_that_are_not_built_are_named_once,
                  listening_nowhere_is_possible_and_said,

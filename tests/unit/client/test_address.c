@@ -42,6 +42,16 @@ START_TEST(a_path_is_a_unix_socket)
 }
 END_TEST
 
+START_TEST(an_abstract_socket_is_refused_and_a_file_of_that_name_is_not)
+{
+    expect_refused("unix:@");
+    expect_refused("unix:@b.sock");
+    ck_assert_ptr_nonnull(strstr(why, "write unix:./@NAME"));
+    ck_assert_int_eq(address_parse("unix:./@b.sock", &address, &why), BRD_OK);
+    ck_assert_str_eq(address.host, "./@b.sock");
+}
+END_TEST
+
 START_TEST(what_is_no_address_is_refused)
 {
     char longer[2000];
@@ -101,6 +111,7 @@ main(void)
 
     tcase_add_test(tcase, hosts_and_ports_are_taken_apart);
     tcase_add_test(tcase, a_path_is_a_unix_socket);
+    tcase_add_test(tcase, an_abstract_socket_is_refused_and_a_file_of_that_name_is_not);
     tcase_add_test(tcase, what_is_no_address_is_refused);
     tcase_add_test(tcase, without_an_address_the_environment_is_asked_then_the_default_holds);
     tcase_add_test(tcase, the_environment_is_checked_like_everything_else);

@@ -100,6 +100,8 @@ START_TEST(wrong_addresses_are_refused_with_a_sentence)
         { "unix:/0123456789012345678901234567890123456789012345678901234567890123456789"
           "0123456789012345678901234567890123456789",
           "has at most 107 bytes" },
+        { "unix:@", "abstract sockets are not supported" },
+        { "unix:@/run/b", "write unix:./@/run/b for a file" },
         { "0.0.0.0:7420", "can be reached from other machines" },
         { "[::]:7420", "can be reached from other machines" },
         { "192.0.2.1:7420", "can be reached from other machines" },
@@ -118,7 +120,8 @@ END_TEST
 START_TEST(right_addresses_are_accepted)
 {
     static const char *const table[] = { "none",       "127.0.0.1:0", "127.1.2.3:65535",
-                                         "[::1]:7420", "unix:/tmp/x", "unix:x" };
+                                         "[::1]:7420", "unix:/tmp/x", "unix:x",
+                                         "unix:./@x",  "unix:x@" };
     size_t i;
 
     for (i = 0; i < sizeof(table) / sizeof(table[0]); i++)
