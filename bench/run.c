@@ -345,6 +345,11 @@ load_trace(struct run *run)
         return false;
     bool ok = trace_load(&run->trace, reader, &trace_options, &run->error);
     trace_close(&reader);
+    if (ok && run->trace.request_count == 0)
+        ok = run->trace.skipped_lines == 0
+                 ? bench_error_set(&run->error, "%.200s: the trace is empty", options->trace)
+                 : bench_error_set(&run->error, "%.200s: all %u lines of the trace are bad",
+                                   options->trace, run->trace.skipped_lines);
     return ok;
 }
 

@@ -159,6 +159,16 @@ says "a trace that is not there is named" 1 err "nothing.csv: No such file or di
 printf '1,a,1,0,0,get,0\n1,a b,1,0,0,get,0\n' >"$tmp/bad.csv"
 bench replay "$tmp/bad.csv"
 says "a bad line is named" 1 err "bad.csv:2: the key holds a space"
+: >"$tmp/empty.csv"
+bench replay "$tmp/empty.csv"
+says "an empty trace is an error" 1 err "empty.csv: the trace is empty"
+xz -k "$tmp/empty.csv"
+bench --format json replay - <"$tmp/empty.csv.xz"
+says "so is one that is packed and from standard input" 1 err "brindle-bench: -: the trace is empty"
+if [[ -s $tmp/out ]]; then fail "there is a report of an empty trace"; else pass; fi
+printf 'nonsense\n\n' >"$tmp/bad.csv"
+bench --skip-bad-lines replay "$tmp/bad.csv"
+says "and one of which every line was skipped" 1 err "bad.csv: all 2 lines of the trace are bad"
 
 # A trace whose hot keys repeat within any pipeline: 20,000 gets, 500 keys, sizes given and not.
 awk 'BEGIN {
