@@ -4,11 +4,12 @@
 static const struct {
     const char *name;
     size_t key_bytes_max;
+    size_t made_key_bytes_max;
     const struct codec_ops *ops;
 } protocols[] = {
-    [PROTOCOL_BRINDLE] = { "brindle", 65536, &codec_brindle_ops },
-    [PROTOCOL_RESP] = { "resp", 65536, &codec_resp_ops },
-    [PROTOCOL_MEMCACHED] = { "memcached", 250, &codec_memcached_ops },
+    [PROTOCOL_BRINDLE] = { "brindle", 1048576, 65536, &codec_brindle_ops },
+    [PROTOCOL_RESP] = { "resp", 1048576, 65536, &codec_resp_ops },
+    [PROTOCOL_MEMCACHED] = { "memcached", 250, 250, &codec_memcached_ops },
 };
 
 bool
@@ -40,4 +41,10 @@ size_t
 protocol_key_bytes_max(enum protocol protocol)
 {
     return protocols[protocol].key_bytes_max;
+}
+
+size_t
+protocol_made_key_bytes_max(enum protocol protocol)
+{
+    return protocols[protocol].made_key_bytes_max;
 }

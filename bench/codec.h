@@ -93,8 +93,10 @@ codec_create(struct codec **out_codec, enum protocol protocol, struct bench_erro
 void codec_destroy(struct codec **codec);
 
 const char *protocol_name(enum protocol protocol);
-/* The longest key that the protocol can carry. */
+/* The longest key that is sent at all, and the longest that is made up: one that
+ * servers take whose limits nobody has changed. */
 size_t protocol_key_bytes_max(enum protocol protocol);
+size_t protocol_made_key_bytes_max(enum protocol protocol);
 
 /* Queue one request. false: no memory, or the protocol cannot say it. */
 static inline bool

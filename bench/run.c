@@ -598,7 +598,7 @@ static bool
 check_settings(struct run *run, enum bench_exit *out_exit)
 {
     const struct options *options = run->options;
-    size_t key_bytes_max = protocol_key_bytes_max((enum protocol)options->protocol);
+    size_t key_bytes_max = protocol_made_key_bytes_max((enum protocol)options->protocol);
 
     *out_exit = BENCH_EXIT_USAGE;
     if (options->key_size.max > key_bytes_max)
@@ -622,7 +622,7 @@ run(const struct options *options, const atomic_bool *interrupted)
     enum bench_exit status = BENCH_EXIT_FAILED;
 
     keys_cut_sizes(&settings.key_size, settings.key_count,
-                   protocol_key_bytes_max((enum protocol)settings.protocol));
+                   protocol_made_key_bytes_max((enum protocol)settings.protocol));
     pthread_mutex_init(&state.lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

@@ -168,10 +168,10 @@ load_lines(struct loader *loader, struct trace_reader *reader, const struct trac
         enum trace_result result = trace_next(reader, &line, error);
 
         if (result == TRACE_LINE && line.key.len > options->key_bytes_max) {
-            bench_error_set(error,
-                            "request %u of the trace has a key of %zu bytes; the protocol "
-                            "carries at most %zu",
-                            trace->request_count + 1, line.key.len, options->key_bytes_max);
+            char why[100];
+            snprintf(why, sizeof(why), "the key has %zu bytes; the protocol carries at most %zu",
+                     line.key.len, options->key_bytes_max);
+            trace_blame_line(reader, why, error);
             result = TRACE_BAD_LINE;
         }
         switch (result) {

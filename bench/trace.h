@@ -12,8 +12,8 @@
 
 #include <stdio.h>
 
-#define TRACE_LINE_MAX     8192 /* bytes, without the newline */
-#define TRACE_KEY_MAX      4096
+#define TRACE_KEY_MAX      1048576               /* no brindled takes a longer one */
+#define TRACE_LINE_MAX     (TRACE_KEY_MAX + 128) /* bytes, without the newline */
 #define TRACE_VALUE_MAX    UINT32_C(67108864)
 #define TRACE_REQUESTS_MAX UINT32_C(2000000000)
 
@@ -76,6 +76,10 @@ void trace_close(struct trace_reader **reader);
 /* out_line's key lives until the next call. */
 BENCH_MUST_CHECK enum trace_result
 trace_next(struct trace_reader *reader, struct trace_line *out_line, struct bench_error *error);
+
+/* An error that names the line which was read last, and the file. */
+void
+trace_blame_line(const struct trace_reader *reader, const char *why, struct bench_error *error);
 
 /* ---- A file in memory ------------------------------------------------------ */
 

@@ -1,10 +1,11 @@
 /* Reading a trace file: bytes -> (xz) -> lines -> fields.
  *
- * One window of plain bytes; a line is handed out as a view into it. A line
- * longer than TRACE_LINE_MAX is reported once and skipped up to its newline, so
- * memory stays bounded whatever the file holds. xz streams may be concatenated;
- * the decoder's own memory is limited, so that a hostile header cannot ask for
- * more. */
+ * One window of plain bytes; a line is handed out as a view into it. The window
+ * grows where a line does not fit, up to WINDOW_BYTES_MAX: most traces have short
+ * keys and never need it. A line longer than TRACE_LINE_MAX is reported once and
+ * skipped up to its newline, so memory stays bounded whatever the file holds. xz
+ * streams may be concatenated; the decoder's own memory is limited, so that a
+ * hostile header cannot ask for more. */
 #include "trace.h"
 
 #include <assert.h>
@@ -13,12 +14,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PACKED_BYTES  65536
-#define WINDOW_BYTES  (4 * 65536)
-#define XZ_MEMORY_MAX (UINT64_C(256) << 20)
-#define NAME_SHOWN    120
+#define PACKED_BYTES     65536
+#define WINDOW_BYTES_MIN (4 * 65536)
+#define WINDOW_BYTES_MAX (2 * 1024 * 1024)
+#define XZ_MEMORY_MAX    (UINT64_C(256) << 20)
+#define NAME_SHOWN       120
+#define NUMBER_DIGITS    19
 
-static_assert(WINDOW_BYTES > 2 * TRACE_LINE_MAX, "a line must fit");
+static_assert(WINDOW_BYTES_MAX > TRACE_LINE_MAX, "a line that is too long must be seen");
+static_assert(WINDOW_BYTES_MIN >= PACKED_BYTES, "what was peeked at must fit");
+static_assert(TRACE_LINE_MAX - TRACE_KEY_MAX >= 5 * NUMBER_DIGITS + 7 + 6 + 1,
+              "the longest key needs room for numbers, operation, commas and CR beside it");
 
 struct trace_reader {
     FILE *file;
@@ -31,8 +37,9 @@ struct trace_reader {
     lzma_stream xz;
     size_t start; /* of the plain bytes not yet handed out */
     size_t end;
+    uint8_t *window; /* owned */
+    size_t capacity; /* of window */
     uint8_t packed[PACKED_BYTES];
-    uint8_t window[WINDOW_BYTES];
 };
 
 static const char *const operation_names[] = {
@@ -46,6 +53,10 @@ trace_operation_name(enum trace_operation operation)
 {
     return operation < TRACE_OPERATION_COUNT ? operation_names[operation] : "?";
 }
+
+static const char too_long_sentence[] =
+    "the line is longer than 1048704 bytes, of which a key has at most 1048576";
+static_assert(TRACE_LINE_MAX == 1048704 && TRACE_KEY_MAX == 1048576, "as the sentences say");
 
 /* ---- One line ---- */
 
@@ -67,7 +78,7 @@ static bool
 parse_number(struct span field, uint64_t max, uint64_t *out_number)
 {
     uint64_t number = 0;
-    if (field.len == 0 || field.len > 19)
+    if (field.len == 0 || field.len > NUMBER_DIGITS)
         return false;
     for (size_t i = 0; i < field.len; i++) {
         if (field.data[i] < '0' || field.data[i] > '9')
@@ -129,7 +140,7 @@ trace_parse_line(struct span line, struct trace_line *out)
     if (parsed.key.len == 0)
         return "the key is empty";
     if (parsed.key.len > TRACE_KEY_MAX)
-        return "the key is too long";
+        return "the key is longer than 1048576 bytes";
     if (!is_clean(parsed.key))
         return "the key holds a space or a control character";
     if (!parse_number(field[2], UINT32_MAX, &key_bytes))
@@ -187,7 +198,7 @@ fill_unpacking(struct trace_reader *reader, struct bench_error *error)
     lzma_stream *xz = &reader->xz;
 
     xz->next_out = reader->window + reader->end;
-    xz->avail_out = WINDOW_BYTES - reader->end;
+    xz->avail_out = reader->capacity - reader->end;
     while (xz->avail_out > 0) {
         if (xz->avail_in == 0 && !reader->file_ended) {
             bool failed = false;
@@ -207,7 +218,28 @@ fill_unpacking(struct trace_reader *reader, struct bench_error *error)
             return bench_error_set(error, "%.*s: after line %llu: %s", NAME_SHOWN, reader->name,
                                    (unsigned long long)reader->line_number, xz_sentence(ret));
     }
-    reader->end = WINDOW_BYTES - xz->avail_out;
+    reader->end = reader->capacity - xz->avail_out;
+    return true;
+}
+
+/* Room in the window behind the bytes that are there. */
+static bool
+make_room(struct trace_reader *reader)
+{
+    if (reader->start > 0) {
+        memmove(reader->window, reader->window + reader->start, reader->end - reader->start);
+        reader->end -= reader->start;
+        reader->start = 0;
+    }
+    if (reader->end < reader->capacity)
+        return true;
+    BENCH_CHECK(reader->capacity >= WINDOW_BYTES_MIN);
+    BENCH_CHECK(reader->capacity < WINDOW_BYTES_MAX);
+    uint8_t *bigger = realloc(reader->window, 2 * reader->capacity);
+    if (bigger == NULL)
+        return false;
+    reader->window = bigger;
+    reader->capacity *= 2;
     return true;
 }
 
@@ -217,15 +249,13 @@ fill(struct trace_reader *reader, struct bench_error *error)
 {
     bool failed = false;
 
-    if (reader->start > 0) {
-        memmove(reader->window, reader->window + reader->start, reader->end - reader->start);
-        reader->end -= reader->start;
-        reader->start = 0;
-    }
+    if (!make_room(reader))
+        return bench_error_set(error, "%.*s:%llu: no memory for the line", NAME_SHOWN, reader->name,
+                               (unsigned long long)reader->line_number + 1);
     if (reader->is_xz)
         return fill_unpacking(reader, error);
     size_t n =
-        read_bytes(reader, reader->window + reader->end, WINDOW_BYTES - reader->end, &failed);
+        read_bytes(reader, reader->window + reader->end, reader->capacity - reader->end, &failed);
     if (failed)
         return bench_error_set(error, "%.*s: %s", NAME_SHOWN, reader->name, strerror(errno));
     reader->end += n;
@@ -262,16 +292,20 @@ trace_open_file(struct trace_reader **out_reader, FILE *file, const char *name,
                 struct bench_error *error)
 {
     struct trace_reader *reader = calloc(1, sizeof(*reader));
+    uint8_t *window = malloc(WINDOW_BYTES_MIN);
     char *copy = strdup(name);
 
-    if (reader == NULL || copy == NULL) {
+    if (reader == NULL || window == NULL || copy == NULL) {
         free(reader);
+        free(window);
         free(copy);
         fclose(file);
         return bench_error_set(error, "no memory to read a trace");
     }
     reader->file = file;
     reader->name = copy;
+    reader->window = window;
+    reader->capacity = WINDOW_BYTES_MIN;
     reader->xz = (lzma_stream)LZMA_STREAM_INIT;
     if (!detect(reader, error)) {
         trace_close(&reader);
@@ -298,15 +332,22 @@ trace_close(struct trace_reader **reader)
     lzma_end(&(*reader)->xz);
     fclose((*reader)->file);
     free((*reader)->name);
+    free((*reader)->window);
     free(*reader);
     *reader = NULL;
 }
 
-static enum trace_result
-bad_line(struct trace_reader *reader, const char *why, struct bench_error *error)
+void
+trace_blame_line(const struct trace_reader *reader, const char *why, struct bench_error *error)
 {
     bench_error_set(error, "%.*s:%llu: %s", NAME_SHOWN, reader->name,
                     (unsigned long long)reader->line_number, why);
+}
+
+static enum trace_result
+bad_line(const struct trace_reader *reader, const char *why, struct bench_error *error)
+{
+    trace_blame_line(reader, why, error);
     return TRACE_BAD_LINE;
 }
 
@@ -319,14 +360,13 @@ trace_next(struct trace_reader *reader, struct trace_line *out_line, struct benc
         uint8_t *newline = len == 0 ? NULL : memchr(data, '\n', len);
 
         if (newline == NULL && !reader->ended) {
-            if (len > TRACE_LINE_MAX) {
-                bool first = !reader->skipping;
-                reader->skipping = true;
+            bool too_long = !reader->skipping && len > TRACE_LINE_MAX;
+            if (too_long || reader->skipping)
                 reader->start = reader->end;
-                if (first) {
-                    reader->line_number++;
-                    return bad_line(reader, "the line is longer than 8192 bytes", error);
-                }
+            if (too_long) {
+                reader->skipping = true;
+                reader->line_number++;
+                return bad_line(reader, too_long_sentence, error);
             }
             if (!fill(reader, error))
                 return TRACE_FAILED;
@@ -343,7 +383,7 @@ trace_next(struct trace_reader *reader, struct trace_line *out_line, struct benc
         }
         reader->line_number++;
         if (line.len > TRACE_LINE_MAX)
-            return bad_line(reader, "the line is longer than 8192 bytes", error);
+            return bad_line(reader, too_long_sentence, error);
         const char *why = trace_parse_line(line, out_line);
         return why == NULL ? TRACE_LINE : bad_line(reader, why, error);
     }

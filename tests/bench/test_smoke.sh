@@ -111,7 +111,7 @@ start_brindled() {
     protocol=brindle
     mkfifo "$tmp/brindled.err"
     "$BRINDLE_BUILD/brindled" --listen 127.0.0.1:0 --resp-listen none --http-listen none \
-        --data-dir none >/dev/null 2>"$tmp/brindled.err" &
+        --data-dir none --max-key-size 1mb --max-frame-size 80mb >/dev/null 2>"$tmp/brindled.err" &
     server_pid=$!
     pids+=("$server_pid")
     disown "$server_pid" # or bash announces its end
@@ -182,6 +182,17 @@ xz -k "$tmp/trace.csv"
 printf '1,a,1,10,0,set,0\n1,a,1,0,0,get,0\n1,b,1,5,0,add,0\n1,b,1,5,0,add,0\n1,a,1,0,0,delete,0
 1,a,1,0,0,get,0\n1,c,1,5,0,replace,0\n1,a,1,5,0,append,0\n1,a,1,3,0,incr,0\n' >"$tmp/writes.csv"
 
+# Two gets of a key of so many bytes.
+for bytes in 250 65536 1048576 1048577; do
+    key=$(head -c "$bytes" /dev/zero | tr '\0' k)
+    printf '1,%s,9,9,1,get,0\n' "$key" "$key" >"$tmp/long-$bytes.csv"
+done
+bench replay "$tmp/long-1048577.csv"
+says "a key that no server takes is named" 1 err "long-1048577.csv:1: the key is longer than 1048576"
+bench --protocol memcached replay "$tmp/long-65536.csv"
+says "a key that the protocol does not carry is named" 1 err \
+    "long-65536.csv:1: the key has 65536 bytes; the protocol carries at most 250"
+
 # ---- With each server ---------------------------------------------------------------------
 
 test_server() {
@@ -229,6 +240,10 @@ test_server() {
     bench "${to[@]}" replay "$tmp/writes.csv" -c 2 -P 5
     expect "$name: other operations are replayed as what they are" 0 \
         "r['hits'] == 1 and r['misses'] == 1 and r['refused'] == 2 and r['requests'] == 10"
+
+    bench "${to[@]}" replay "$tmp/long-$key_bytes_max.csv" --verify
+    expect "$name: keys of a trace may be as long as the server takes" 0 \
+        "r['misses'] == 1 and r['hits'] == 1 and r['errors'] == 0"
 
     begin_long_run -r 5000
     kill -INT "$run"
@@ -294,6 +309,9 @@ test_death() {
 if [[ -x $BRINDLE_BUILD/brindled ]]; then
     if start_brindled; then
         test_server brindled
+        bench --connect "$address" --format json replay "$tmp/long-1048576.csv" --verify
+        expect "brindled: the longest key of all" 0 \
+            "r['misses'] == 1 and r['hits'] == 1 and r['errors'] == 0"
         test_stall brindled
         test_death brindled
     else

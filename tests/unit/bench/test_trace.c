@@ -262,7 +262,9 @@ END_TEST
 
 START_TEST(a_line_without_end_takes_no_memory_and_is_one_bad_line)
 {
-    static const size_t lens[] = { TRACE_LINE_MAX + 1, 200000, 262143, 262144, 262145, 1000000 };
+    static const size_t lens[] = {
+        TRACE_LINE_MAX + 1, 1500000, 2097151, 2097152, 2097153, 7000000
+    };
     for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
         static const char tail[] = "\n1,b,1,0,0,get,0\n";
         struct trace_line line;
@@ -272,12 +274,83 @@ START_TEST(a_line_without_end_takes_no_memory_and_is_one_bad_line)
         memcpy(text + lens[i], tail, sizeof(tail));
         struct trace_reader *reader = open_bytes(text, lens[i] + sizeof(tail) - 1);
         ck_assert_int_eq(trace_next(reader, &line, &error), TRACE_BAD_LINE);
-        ck_assert_str_eq(error.text, "file:1: the line is longer than 8192 bytes");
+        ck_assert_str_eq(error.text,
+                         "file:1: the line is longer than 1048704 bytes, of which a key "
+                         "has at most 1048576");
         ck_assert_int_eq(trace_next(reader, &line, &error), TRACE_LINE);
         ck_assert_int_eq(trace_next(reader, &line, &error), TRACE_END);
         trace_close(&reader);
         free(text);
     }
+}
+END_TEST
+
+/* A request whose key is len times the letter. Returns its end. */
+static char *
+write_request(char *at, char letter, size_t len)
+{
+    at += snprintf(at, 3, "1,");
+    memset(at, letter, len);
+    return at + len + snprintf(at + len, 40, ",%zu,0,0,get,0\n", len);
+}
+
+static void
+expect_key(struct trace_reader *reader, char letter, size_t len)
+{
+    struct trace_line line;
+    struct bench_error error = { "" };
+    ck_assert_msg(trace_next(reader, &line, &error) == TRACE_LINE, "%s", error.text);
+    ck_assert_uint_eq(line.key.len, len);
+    ck_assert_uint_eq(line.key_bytes, len);
+    size_t same = 0;
+    while (same < len && line.key.data[same] == letter)
+        same++;
+    ck_assert_uint_eq(same, len);
+}
+
+static const size_t key_lens[] = { 1, 4096,   8192,   8193,    65536,   262143, 262144, 300000,
+                                   1, 524288, 700000, 1048575, 1048576, 1,      1048576 };
+#define KEY_LENS (sizeof(key_lens) / sizeof(key_lens[0]))
+
+START_TEST(keys_may_be_as_long_as_the_store_takes)
+{
+    char *text = malloc(KEY_LENS * (TRACE_KEY_MAX + 64));
+    char *end = text;
+    for (size_t i = 0; i < KEY_LENS; i++)
+        end = write_request(end, (char)('a' + i), key_lens[i]);
+    size_t packed_len = 0;
+    uint8_t *packed = pack(text, (size_t)(end - text), &packed_len);
+
+    for (int round = 0; round < 2; round++) {
+        struct trace_line line;
+        struct bench_error error = { "" };
+        struct trace_reader *reader =
+            round == 0 ? open_bytes(text, (size_t)(end - text)) : open_bytes(packed, packed_len);
+        for (size_t i = 0; i < KEY_LENS; i++)
+            expect_key(reader, (char)('a' + i), key_lens[i]);
+        ck_assert_int_eq(trace_next(reader, &line, &error), TRACE_END);
+        trace_close(&reader);
+    }
+    free(packed);
+    free(text);
+}
+END_TEST
+
+START_TEST(a_key_that_no_store_takes_is_a_bad_line_with_its_number)
+{
+    char *text = malloc(3 * (TRACE_KEY_MAX + 64));
+    char *end = write_request(text, 'a', TRACE_KEY_MAX);
+    end = write_request(end, 'b', TRACE_KEY_MAX + 1);
+    end = write_request(end, 'c', 3);
+    struct trace_line line;
+    struct bench_error error = { "" };
+    struct trace_reader *reader = open_bytes(text, (size_t)(end - text));
+    expect_key(reader, 'a', TRACE_KEY_MAX);
+    ck_assert_int_eq(trace_next(reader, &line, &error), TRACE_BAD_LINE);
+    ck_assert_str_eq(error.text, "file:2: the key is longer than 1048576 bytes");
+    expect_key(reader, 'c', 3);
+    trace_close(&reader);
+    free(text);
 }
 END_TEST
 
@@ -345,6 +418,19 @@ START_TEST(loading_stops_at_a_bad_line_or_counts_it)
 }
 END_TEST
 
+START_TEST(a_key_that_the_protocol_does_not_carry_is_named_by_its_line)
+{
+    static const char text[] = "1,a,1,0,0,get,0\n1,long-key,8,0,0,get,0\n";
+    struct trace trace;
+    struct bench_error error = { "" };
+    struct trace_options options = { .key_bytes_max = 3 };
+    struct trace_reader *reader = open_bytes(text, sizeof(text) - 1);
+    ck_assert(!trace_load(&trace, reader, &options, &error));
+    ck_assert_str_eq(error.text, "file:2: the key has 8 bytes; the protocol carries at most 3");
+    trace_close(&reader);
+}
+END_TEST
+
 START_TEST(loading_takes_no_more_requests_than_asked)
 {
     struct trace trace;
@@ -387,9 +473,12 @@ main(void)
     tcase_add_test(tcase, every_flipped_byte_of_an_xz_file_is_found);
     tcase_add_test(tcase, a_bad_line_is_named_and_reading_goes_on_behind_it);
     tcase_add_test(tcase, a_line_without_end_takes_no_memory_and_is_one_bad_line);
+    tcase_add_test(tcase, keys_may_be_as_long_as_the_store_takes);
+    tcase_add_test(tcase, a_key_that_no_store_takes_is_a_bad_line_with_its_number);
     tcase_add_test(tcase, a_loaded_trace_numbers_its_keys);
     tcase_add_test(tcase, many_keys_keep_their_numbers_while_the_table_grows);
     tcase_add_test(tcase, loading_stops_at_a_bad_line_or_counts_it);
+    tcase_add_test(tcase, a_key_that_the_protocol_does_not_carry_is_named_by_its_line);
     tcase_add_test(tcase, loading_takes_no_more_requests_than_asked);
     tcase_add_test(tcase, a_file_that_is_not_there_is_named);
     tcase_set_timeout(tcase, 60);
