@@ -619,7 +619,10 @@ frame_bytes(const struct config *config)
 {
     uint64_t bytes = config->number[CONFIG_MAX_FRAME_SIZE];
 
-    return bytes != CONFIG_AUTO ? bytes : config->number[CONFIG_MAX_VALUE_SIZE] + FRAME_OVERHEAD;
+    if (bytes != CONFIG_AUTO)
+        return bytes;
+    return config->number[CONFIG_MAX_VALUE_SIZE] + config->number[CONFIG_MAX_KEY_SIZE] +
+           FRAME_OVERHEAD;
 }
 
 enum brd_status

@@ -66,7 +66,7 @@ enum config_type {
     X(MAX_VALUE_SIZE, "limits", "max-value-size", SIZE, "64mb", NULL, 0, 1, CONFIG_GB, 0, NULL, \
       "length of a value") \
     X(MAX_FRAME_SIZE, "limits", "max-frame-size", SIZE, "auto", "auto", CONFIG_AUTO, CONFIG_KB, \
-      CONFIG_GB + CONFIG_GB, 0, NULL, "length of a request; auto: the longest value and 1mb") \
+      CONFIG_GB + CONFIG_GB, 0, NULL, "length of a request; auto: the longest value, the longest key and 1mb") \
     X(MAX_BATCH_KEYS, "limits", "max-batch-keys", NUMBER, "16384", NULL, 0, 1, 1048576, 0, NULL, \
       "keys in one request") \
     X(MAX_PENDING_REQUESTS, "limits", "max-pending-requests", NUMBER, "1024", NULL, 0, 1, 65536, 1, \

@@ -111,7 +111,7 @@ start_brindled() {
     protocol=brindle
     mkfifo "$tmp/brindled.err"
     "$BRINDLE_BUILD/brindled" --listen 127.0.0.1:0 --resp-listen none --http-listen none \
-        --data-dir none --max-key-size 1mb --max-frame-size 80mb >/dev/null 2>"$tmp/brindled.err" &
+        --data-dir none --max-key-size 1mb >/dev/null 2>"$tmp/brindled.err" &
     server_pid=$!
     pids+=("$server_pid")
     disown "$server_pid" # or bash announces its end

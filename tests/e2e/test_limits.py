@@ -378,7 +378,7 @@ def frames_and_values_above_their_limits_are_told_apart():
         assert reply.status == pb.TOO_LARGE and reply.message
         assert client.call(put=pb.Put(key=b"k" * 101, value=b"v")).status == pb.TOO_LARGE
         put(client, b"k" * 100, b"v" * 10_240)
-        client.socket.sendall(varint((1 << 20) + 10_240 + 1))
+        client.socket.sendall(varint((1 << 20) + 10_240 + 100 + 1))
         reply = client.receive()
         assert (reply.id, reply.status) == (0, pb.TOO_LARGE)
         assert client.receive() is None

@@ -465,6 +465,17 @@ START_TEST(the_data_directory_comes_from_the_service_manager_or_is_here)
 }
 END_TEST
 
+START_TEST(a_request_may_hold_the_longest_key_and_value)
+{
+    struct brd_server_options server;
+
+    ck_assert_int_eq(LOAD((char[]){ "--max-key-size=1mb" }, (char[]){ "--max-value-size=1gb" }),
+                     BRD_OK);
+    ck_assert_int_eq(config_server_options(&config, &server), BRD_OK);
+    ck_assert_uint_ge(server.session.frame_bytes_max, CONFIG_GB + CONFIG_MB + CONFIG_KB);
+}
+END_TEST
+
 START_TEST(without_a_data_directory_durability_is_none)
 {
     struct brd_engine_options options;
@@ -498,7 +509,7 @@ START_TEST(the_modules_get_what_was_configured)
     ck_assert(!server.listen_is_default);
     ck_assert_uint_eq(server.workers, 3);
     ck_assert_uint_eq(server.user_timeout_ms, 5000);
-    ck_assert_uint_eq(server.session.frame_bytes_max, 2 * CONFIG_MB);
+    ck_assert_uint_eq(server.session.frame_bytes_max, 2 * CONFIG_MB + 64 * CONFIG_KB);
     ck_assert_uint_eq(server.limits.session.pending_max, 1024);
 }
 END_TEST
@@ -612,6 +623,7 @@ make_suite(void)
     tcase_add_test(tcase, switches_need_no_value);
     tcase_add_test(tcase, help_and_version_win_and_need_nothing_else);
     tcase_add_test(tcase, the_data_directory_comes_from_the_service_manager_or_is_here);
+    tcase_add_test(tcase, a_request_may_hold_the_longest_key_and_value);
     tcase_add_test(tcase, without_a_data_directory_durability_is_none);
     tcase_add_test(tcase, the_modules_get_what_was_configured);
     tcase_add_test(tcase, auto_is_a_part_of_the_memory);
