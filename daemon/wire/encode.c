@@ -1,8 +1,8 @@
 /* Replies: straight into the output queue, the exact size worked out first
  * because it stands in front.
  *
- *   prefix | id status version [value] number ttl_ms message items hello stats [value]
- *                              inline                                          a blob
+ *   prefix | id status version [value] number ttl_ms message items hello stats checkpoint [value]
+ *                              inline                                                     a blob
  *
  * Fields stand in the order of their numbers, as every protobuf library writes
  * them, except a value that is a blob: it is last, so that its bytes follow by
@@ -11,9 +11,9 @@
  *
  * A small reply is one reservation and a few stores. A large one is written in
  * pieces: fields by copying what was prepared on the stack, values by append,
- * which spreads them over as many chunks as it takes. The greeting and the
- * statistics, which nobody asks for by the million, are packed by protobuf-c
- * into the queue.
+ * which spreads them over as many chunks as it takes. The greeting, the
+ * statistics and what became of a checkpoint, which nobody asks for by the million,
+ * are packed by protobuf-c into the queue.
  *
  * Failure: the queue remembers that memory ran out; what it then holds is not
  * sent. So nothing here is checked twice. */
@@ -92,6 +92,7 @@ struct plan {
     bool value_is_blob;
     size_t hello_size; /* of the submessages, without tag and length */
     size_t stats_size;
+    size_t checkpoint_size;
     size_t body_size;
 };
 
@@ -156,6 +157,16 @@ hello_message(const struct brd_hello_reply *hello)
     return message;
 }
 
+static Brindle__V1__CheckpointReply
+checkpoint_message(const struct brd_checkpoint_reply *checkpoint)
+{
+    Brindle__V1__CheckpointReply message = BRINDLE__V1__CHECKPOINT_REPLY__INIT;
+
+    message.total = checkpoint->total;
+    message.done = checkpoint->done;
+    return message;
+}
+
 /* Sizes of what a reply seldom has. */
 static size_t
 plan_large_fields(struct plan *plan)
@@ -180,13 +191,20 @@ plan_large_fields(struct plan *plan)
         }
         size += bytes_size(2, plan->stats_size);
     }
+    if (reply->checkpoint != NULL) {
+        Brindle__V1__CheckpointReply checkpoint = checkpoint_message(reply->checkpoint);
+
+        plan->checkpoint_size = brindle__v1__checkpoint_reply__get_packed_size(&checkpoint);
+        size += bytes_size(2, plan->checkpoint_size);
+    }
     return size;
 }
 
 static inline bool
 has_large_fields(const struct brd_reply *reply)
 {
-    return reply->item_count > 0 || reply->hello != NULL || reply->stats != NULL;
+    return reply->item_count > 0 || reply->hello != NULL || reply->stats != NULL ||
+           reply->checkpoint != NULL;
 }
 
 static inline void
@@ -349,6 +367,16 @@ append_stats(struct brd_outq *out, const struct plan *plan)
 }
 
 static void
+append_checkpoint(struct brd_outq *out, const struct plan *plan)
+{
+    struct queue_buffer buffer = { .base.append = append_packed, .out = out };
+    Brindle__V1__CheckpointReply checkpoint = checkpoint_message(plan->reply->checkpoint);
+
+    append_length(out, 18, plan->checkpoint_size);
+    brindle__v1__checkpoint_reply__pack_to_buffer(&checkpoint, &buffer.base);
+}
+
+static void
 append_pieces(struct brd_outq *out, const struct plan *plan)
 {
     const struct brd_reply *reply = plan->reply;
@@ -374,6 +402,8 @@ append_pieces(struct brd_outq *out, const struct plan *plan)
         append_hello(out, plan);
     if (reply->stats != NULL)
         append_stats(out, plan);
+    if (reply->checkpoint != NULL)
+        append_checkpoint(out, plan);
     if (plan->value_is_blob) {
         append_length(out, 4, reply->value.size);
         brd_outq_append_blob(out, reply->blob);

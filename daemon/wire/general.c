@@ -39,6 +39,15 @@ CONDITION_ASSERT(IF_ABSENT);
 CONDITION_ASSERT(IF_PRESENT);
 CONDITION_ASSERT(IF_VERSION);
 
+#define MODE_ASSERT(name)                                                   \
+    static_assert((int)BRD_CHECKPOINT_##name ==                             \
+                      (int)BRINDLE__V1__CHECKPOINT_MODE__CHECKPOINT_##name, \
+                  "modes of checkpoints are numbered as in the schema")
+MODE_ASSERT(PASSIVE);
+MODE_ASSERT(FULL);
+MODE_ASSERT(RESTART);
+MODE_ASSERT(TRUNCATE);
+
 static struct brd_bytes
 bytes_of(ProtobufCBinaryData data)
 {
@@ -155,6 +164,17 @@ map_persist(const Brindle__V1__Persist *persist, struct brd_request *request)
     return map_durability(persist->durability, request);
 }
 
+static enum brd_status
+map_checkpoint(const Brindle__V1__Checkpoint *checkpoint, struct brd_request *request)
+{
+    int mode = (int)checkpoint->mode;
+
+    if (mode < BRD_CHECKPOINT_PASSIVE || mode > BRD_CHECKPOINT_TRUNCATE)
+        return BRD_INVALID_ARGUMENT;
+    request->checkpoint_mode = (enum brd_checkpoint_mode)mode;
+    return BRD_OK;
+}
+
 /* op is set before what may fail, so that a refusal names it. */
 static enum brd_status
 map_op(struct brd_wire_arena *arena, const Brindle__V1__Request *message,
@@ -216,6 +236,9 @@ map_op(struct brd_wire_arena *arena, const Brindle__V1__Request *message,
     case BRINDLE__V1__REQUEST__OP_RESET_STATS:
         request->op = BRD_OP_RESET_STATS;
         return BRD_OK;
+    case BRINDLE__V1__REQUEST__OP_CHECKPOINT:
+        request->op = BRD_OP_CHECKPOINT;
+        return map_checkpoint(message->checkpoint, request);
     case BRINDLE__V1__REQUEST__OP_HELLO:
         request->op = BRD_OP_HELLO;
         request->protocol_version = message->hello->protocol_version;

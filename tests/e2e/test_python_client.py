@@ -413,6 +413,14 @@ def sync_of_memory_alone_is_not_durable(client):
     expect(client.call(put=pb.Put(key=b"k", durability=pb.DURABILITY_FULL)), "NOT_DURABLE")
 
 
+def a_checkpoint_of_memory_alone_is_not_durable(client):
+    for mode in pb.CheckpointMode.values():
+        reply = expect(client.call(checkpoint=pb.Checkpoint(mode=mode)), "NOT_DURABLE")
+        assert "data directory" in reply.message and not reply.HasField("checkpoint"), reply
+    expect(client.call(checkpoint=pb.Checkpoint(mode=4)), "INVALID_ARGUMENT")
+    expect(client.call(ping=pb.Ping()))
+
+
 def stats(client):
     for _ in range(200):
         get(client, b"k")
@@ -648,7 +656,8 @@ TESTS = [
     put_many_of_a_key_twice_the_last_wins, put_many_is_all_or_nothing, incr, incr_at_the_edges,
     incr_of_other_values_is_refused, exists, ttl_of_nothing_is_not_found, expire_and_persist,
     expire_in_the_past_deletes, an_expired_key_is_gone, append, count_and_purge, clear,
-    sync_of_memory_alone_is_not_durable, stats, namespaces, a_thousand_requests_in_one_send,
+    sync_of_memory_alone_is_not_durable, a_checkpoint_of_memory_alone_is_not_durable, stats,
+    namespaces, a_thousand_requests_in_one_send,
     more_requests_than_may_be_pending, one_byte_at_a_time, ids_of_any_size,
     unknown_fields_are_ignored, an_unknown_request_kind_is_answered,
     a_namespace_that_is_no_text_is_refused, bytes_that_are_no_request_close,

@@ -58,6 +58,7 @@ decode(struct brd_wire_arena *arena, const struct brd_wire_limits *limit, struct
         BRD_CHECK(request.op > BRD_OP_UNKNOWN && request.op < BRD_OP_COUNT_OF);
         BRD_CHECK(request.durability <= BRD_DURABILITY_FULL);
         BRD_CHECK(request.condition <= BRD_IF_VERSION);
+        BRD_CHECK(request.checkpoint_mode <= BRD_CHECKPOINT_TRUNCATE);
         BRD_CHECK(request.count <= limit->batch_keys_max);
         check_text(request.name_space);
         touch(&request);

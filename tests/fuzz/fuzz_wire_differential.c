@@ -179,6 +179,7 @@ struct made {
     struct brd_reply_item items[ITEMS_MAX];
     struct brd_stat stats[STATS_MAX];
     struct brd_hello_reply hello;
+    struct brd_checkpoint_reply checkpoint;
     uint64_t id;
 };
 
@@ -249,6 +250,9 @@ make_reply(struct made *made, struct brd_bytes in)
             .durability = BRD_DURABILITY_FULL,
         };
         reply->hello = &made->hello;
+        made->checkpoint.total = take_number(&in);
+        made->checkpoint.done = take_number(&in);
+        reply->checkpoint = &made->checkpoint;
     }
 }
 
@@ -303,6 +307,11 @@ compare_reply(const struct made *made, const Brindle__V1__Reply *read)
         BRD_CHECK(read->hello->protocol_version == reply->hello->protocol_version);
         BRD_CHECK(read->hello->epoch == reply->hello->epoch);
         BRD_CHECK(read->hello->max_key_bytes == reply->hello->max_key_bytes);
+    }
+    BRD_CHECK((read->checkpoint != NULL) == (reply->checkpoint != NULL));
+    if (reply->checkpoint != NULL) {
+        BRD_CHECK(read->checkpoint->total == reply->checkpoint->total);
+        BRD_CHECK(read->checkpoint->done == reply->checkpoint->done);
     }
     BRD_CHECK((read->stats != NULL) == (reply->stats != NULL));
     for (size_t i = 0; i < reply->stat_count; i++) {

@@ -31,6 +31,7 @@ requests_differ(const struct brd_request *a, const struct brd_request *b)
     DIFFER_NUMBER(protocol_version);
     DIFFER_NUMBER(condition);
     DIFFER_NUMBER(durability);
+    DIFFER_NUMBER(checkpoint_mode);
     DIFFER_NUMBER(keep_ttl);
     DIFFER_NUMBER(return_previous);
     DIFFER_NUMBER(exact);

@@ -85,6 +85,8 @@ def requests():
     yield from request("reset_stats", reset_stats=pb.ResetStats())
     yield from request("hello", hello=pb.Hello(protocol_version=1, client_name="golden/1"))
     yield from request("ping", ping=pb.Ping(payload=b"echo"))
+    yield from request("checkpoint", checkpoint=pb.Checkpoint(mode=pb.CHECKPOINT_TRUNCATE))
+    yield from request("checkpoint_passive", checkpoint=pb.Checkpoint())
 
 
 # ---- Foreign bytes ---------------------------------------------------------------------------
@@ -128,6 +130,7 @@ def foreign():
     yield "unknown_kind_first", field(31, b"a later kind") + field(1, 7)
     yield "unknown_condition", field(1, 7) + field(3, key + value + field(5, 4))
     yield "unknown_durability", field(1, 7) + field(3, key + value + field(8, 5))
+    yield "unknown_checkpoint_mode", field(1, 7) + field(32, field(1, 4))
     yield "negative_durability", field(1, 7) + field(4, key + field(2, 2**64 - 1))
     yield "namespace_with_nul", field(1, 7) + field(2, key) + field(15, b"default\0x")
     yield "namespace_not_utf8", field(1, 7) + field(2, key) + field(15, b"\xff")
@@ -177,6 +180,9 @@ def replies():
         pb.Stat(name="policy", text="lru"),
         pb.Stat(name="none", text="")]))
     yield "no_stats", pb.Reply(id=7, stats=pb.StatsReply())
+    yield "checkpoint", pb.Reply(id=7, version=VERSION,
+                                 checkpoint=pb.CheckpointReply(total=2**64 - 1, done=300))
+    yield "checkpoint_of_nothing", pb.Reply(id=7, checkpoint=pb.CheckpointReply())
 
 
 # ---- Schema ----------------------------------------------------------------------------------
