@@ -275,7 +275,7 @@ note_covered(struct brd_engine *engine, uint64_t ticket, const struct brd_wal_po
     checkpoint->last.records.done = records_before(engine, position) - checkpoint->covered_records;
     checkpoint->covered_records = records_before(engine, position);
     checkpoint->covered_lsn = position->lsn;
-    checkpoint->covered = ticket;
+    atomic_store_explicit(&checkpoint->covered, ticket, memory_order_relaxed);
     brd_mutex_unlock(&checkpoint->lock);
 }
 
@@ -328,7 +328,7 @@ note_failure(struct checkpoint *checkpoint, const struct checkpoint_result *resu
     memcpy(checkpoint->last.text, result->text, sizeof(result->text));
     checkpoint->failed_runs++;
     checkpoint->retry_ns = now_ns + (RETRY_NS << doublings);
-    checkpoint->covered = checkpoint->began;
+    atomic_store_explicit(&checkpoint->covered, checkpoint->began, memory_order_relaxed);
 }
 
 static void
@@ -519,6 +519,7 @@ checkpoint_ask(struct brd_engine *engine, enum brd_checkpoint_mode mode, uint64_
 {
     struct checkpoint *checkpoint = &engine->checkpoint;
     bool fresh = *ticket == 0;
+    uint64_t over_up_to;
     bool over;
 
     brd_mutex_lock(&checkpoint->lock);
@@ -536,7 +537,10 @@ checkpoint_ask(struct brd_engine *engine, enum brd_checkpoint_mode mode, uint64_
         run_one(engine);
 
     brd_mutex_lock(&checkpoint->lock);
-    over = (mode >= BRD_CHECKPOINT_RESTART ? checkpoint->done : checkpoint->covered) >= *ticket;
+    over_up_to = mode >= BRD_CHECKPOINT_RESTART
+                     ? checkpoint->done
+                     : atomic_load_explicit(&checkpoint->covered, memory_order_relaxed);
+    over = over_up_to >= *ticket;
     if (over)
         *out_result = checkpoint->last;
     brd_mutex_unlock(&checkpoint->lock);

@@ -32,8 +32,10 @@ struct checkpoint {
     struct brd_mutex lock; /* BRD_RANK_FREER: what follows up to `wake` */
     uint64_t wanted;       /* tickets given out */
     uint64_t began;        /* ... when the newest one began */
-    uint64_t covered; /* ... when the newest one began whose snapshot is good, or that failed */
-    uint64_t done;    /* ... and the log before it is gone */
+    /* ... when the newest one began whose snapshot is good, or that failed. Relaxed where
+     * it is read without the lock: who is told of progress sees what was before it. */
+    _Atomic uint64_t covered;
+    uint64_t done; /* ... and the log before it is gone */
     bool running;
     bool stopping;
     struct checkpoint_result last;

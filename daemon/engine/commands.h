@@ -2,7 +2,8 @@
  *
  * Each executes a request that has been checked, into a reply that is empty but
  * for status OK. BRD_OK: there is a reply; BRD_BUSY: the log's queue is full and
- * nothing has happened, or the request's job is under way. Threads: the caller's. */
+ * nothing has happened, or the request's job is under way or has a ticket. Threads:
+ * the caller's. */
 #ifndef BRD_ENGINE_COMMANDS_H
 #define BRD_ENGINE_COMMANDS_H
 

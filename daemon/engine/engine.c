@@ -208,6 +208,13 @@ brd_engine_committed(const struct brd_engine *engine)
     return committed;
 }
 
+bool
+brd_engine_may_go_on(const struct brd_engine *engine, const struct brd_job *job)
+{
+    return job->ticket == 0 ||
+           atomic_load_explicit(&engine->checkpoint.covered, memory_order_relaxed) >= job->ticket;
+}
+
 /* ---- callers ---- */
 
 enum brd_status

@@ -49,9 +49,9 @@ struct brd_engine_options {
     bool leave_entries;      /* destroy leaves them to the end of the process */
     bool manual;             /* tests: no reaper thread; call brd_engine_tick */
     const struct brd_hash_key *secret; /* NULL: random. Tests give one; borrowed for create */
-    /* The log has moved, has room again, or has failed, or memory was freed for a
-     * parked request. From the log's threads and the reaper, no lock held; must
-     * not block. May be NULL. */
+    /* The log has moved, has room again, or has failed, memory was freed for a
+     * parked request, or a checkpoint is over. From the log's threads, the reaper
+     * and the checkpointer, no lock held; must not block. May be NULL. */
     void (*on_progress)(void *arg);
     /* Recovery asks now and then, in the thread of brd_engine_start, whether to give
      * up. May be NULL: never. */
@@ -101,20 +101,31 @@ void brd_caller_prepare(struct brd_caller *caller, struct brd_request *requests,
  *
  * reply     overwritten; borrowed memory in it lives until brd_caller_done. A
  *           stripe may be held for reading meanwhile: encode and be done.
- * Returns   BRD_OK: there is a reply (whatever its status); BRD_BUSY: the log's
- *           queue is full, or memory has to be freed first; nothing happened and
- *           there is no reply: park the connection and execute again after
- *           on_progress. Where request->job is under way afterwards, a part has
- *           been done (below): execute it again with the same job, as soon as others
- *           have had their turn.
+ * Returns   BRD_OK: there is a reply (whatever its status); BRD_BUSY: there is none,
+ *           because the log's queue is full, memory has to be freed first, or a
+ *           checkpoint that was asked for is not over: park the connection and
+ *           execute again after on_progress. Then request->job has a ticket if it
+ *           is a checkpoint (below); otherwise nothing happened. Where the job is
+ *           under way afterwards, a part has been done (below): do not park, execute
+ *           it again with the same job as soon as others have had their turn.
  *
  * A purge and an exact count may take long, so they are done in parts of some
  * hundred keys; between two nothing is held. The job may be given up: what was
  * removed had expired. Both mean what had expired when the first part began.
  *
+ * A checkpoint is asked for once, by the first call; the ticket in the job says
+ * which one is waited for, so the others want the same job. It may take minutes.
+ * Whoever gives the job up does not stop it. Without a job the wait cannot go on:
+ * each call asks for another one (where the engine is manual, the first call makes
+ * it, and there is no wait).
+ *
  * hello and ping are not the engine's: they give BRD_UNKNOWN_REQUEST replies. */
 BRD_MUST_CHECK enum brd_status
 brd_caller_execute(struct brd_caller *caller, struct brd_request *request, struct brd_reply *reply);
+
+/* Is it worth executing again, at progress, what was parked with this job? False
+ * while its checkpoint is not over. Any thread; no lock. */
+bool brd_engine_may_go_on(const struct brd_engine *engine, const struct brd_job *job);
 
 /* The reply has been encoded. After every BRD_OK of execute. */
 void brd_caller_done(struct brd_caller *caller, struct brd_reply *reply);

@@ -544,8 +544,12 @@ START_TEST(requests_wait_for_the_thread_and_triggers_fire)
     ck_assert_int_eq(brd_caller_attach(rig.engine, &rig.caller), BRD_OK);
     for (i = 0; i < 200; i++)
         ck_assert_int_eq(rig_put(&rig, "a", "1"), BRD_OK);
-    while ((status = rig_do(&rig, request)) == BRD_BUSY)
-        sched_yield();
+    ck_assert(brd_engine_may_go_on(rig.engine, &job));
+    while ((status = rig_do(&rig, request)) == BRD_BUSY) {
+        ck_assert_uint_gt(job.ticket, 0);
+        while (!brd_engine_may_go_on(rig.engine, &job))
+            sched_yield();
+    }
     ck_assert_int_eq(status, BRD_OK);
     ck_assert_uint_eq(job.ticket, 0);
     ck_assert_ptr_nonnull(rig.reply.checkpoint);
