@@ -31,7 +31,9 @@
  * Time-outs measure progress, so that one byte now and then does not help: a
  * frame that has begun, and output that the socket does not take, must move by a
  * number of bytes in a time. What waits for the log, or because we paused the
- * reading, is not the client's fault and not timed.
+ * reading, is not the client's fault and not timed. A checkpoint, which may take
+ * minutes, is waited for until the client hangs up and no longer: one that gave up,
+ * and asks again over another connection, would leave this one behind.
  *
  * The end: a session that closes gets its output sent; then the socket is shut
  * down for writing and read until the peer closes or a second has passed.
@@ -662,8 +664,9 @@ receive_into_window(struct conn *conn)
         run_window(worker);
 }
 
+/* again: what parked the session may have changed. */
 static void
-run(struct conn *conn, bool progress)
+run(struct conn *conn, bool again)
 {
     enum brd_session_state state;
 
@@ -678,7 +681,7 @@ run(struct conn *conn, bool progress)
         flush(conn); /* may make a full session open */
         if (!conn->dead) {
             state = brd_session_state(conn->session);
-            if ((state == BRD_SESSION_PARKED && progress && kept(conn) > 0) || has_frames(conn))
+            if ((state == BRD_SESSION_PARKED && again && kept(conn) > 0) || has_frames(conn))
                 pump_kept(conn);
         }
         if (!conn->dead && may_read(conn) && !has_frames(conn)) {
@@ -695,7 +698,7 @@ run(struct conn *conn, bool progress)
 static void
 run_alone(struct conn *conn)
 {
-    run(conn, false);
+    run(conn, true);
     conn_run_window(conn->worker);
 }
 
@@ -718,11 +721,13 @@ conn_on_events(struct conn *conn, uint32_t events)
 {
     if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
         conn->readable = true;
-    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
         conn->hung_up = true;
+        brd_session_hurry(conn->session, BRD_UNKNOWN_RESULT);
+    }
     if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0)
         ask_for_writable(conn, false);
-    run(conn, false);
+    run(conn, conn->hung_up);
 }
 
 void
@@ -752,6 +757,7 @@ conn_hand_over(struct conn *conn, struct worker *to)
 void
 conn_drain(struct conn *conn)
 {
+    brd_session_hurry(conn->session, BRD_SHUTTING_DOWN);
     if (!conn->lingering && !conn->last_read) {
         conn->readable = true;
         run_alone(conn);

@@ -75,7 +75,8 @@ struct brd_session {
     uint64_t behind_blob_bytes; /* of what lies behind large_end, while that is not passed */
     bool until_empty;           /* FULL until everything has been sent */
     struct brd_job job;         /* of the request at the front of what was not taken */
-    uint32_t mark_first;        /* ring */
+    enum brd_status hurry; /* what a request is told instead of waiting long; BRD_OK: it waits */
+    uint32_t mark_first;   /* ring */
     uint32_t mark_count;
     struct mark marks[MARKS_MAX];
 };
@@ -93,7 +94,7 @@ is_crowded(const struct brd_session_env *env, uint64_t more)
 
 enum dispatch_result {
     DISPATCH_DONE,     /* the reply is in the output, or memory ran out (sticky there) */
-    DISPATCH_PARKED,   /* nothing happened: the log's queue is full */
+    DISPATCH_PARKED,   /* the log's queue is full, and nothing happened; or its job has a ticket */
     DISPATCH_PARTLY,   /* its job is under way: execute it again */
     DISPATCH_POSTPONED /* nothing happened: a reply this large wants an empty output */
 };

@@ -112,6 +112,23 @@ weigh(const struct brd_session *session, const struct brd_reply *reply)
     return FITS;
 }
 
+/* The request was not carried out, or is not over. */
+static enum dispatch_result
+leave(struct brd_session *session, const struct brd_request *request)
+{
+    if (session->job.under_way)
+        return DISPATCH_PARTLY;
+    if (session->job.ticket == 0 || session->hurry == BRD_OK)
+        return DISPATCH_PARKED;
+    session->job = (struct brd_job){ .ticket = 0 };
+    dispatch_status(session, request->id, session->hurry,
+                    session->hurry == BRD_SHUTTING_DOWN
+                        ? "the daemon stops, and the checkpoint is not over"
+                        : "the client has ended its side of the connection, and the checkpoint is "
+                          "not over: it goes on");
+    return DISPATCH_DONE;
+}
+
 static enum dispatch_result
 execute(struct brd_session *session, struct brd_request *request, struct gate *out_gate)
 {
@@ -125,7 +142,7 @@ execute(struct brd_session *session, struct brd_request *request, struct gate *o
     status = brd_caller_execute(env->caller, request, &reply);
     if (BRD_UNLIKELY(status != BRD_OK)) {
         BRD_CHECK(status == BRD_BUSY);
-        return session->job.under_way ? DISPATCH_PARTLY : DISPATCH_PARKED;
+        return leave(session, request);
     }
     if (BRD_UNLIKELY(reply.item_count > 0))
         verdict = weigh(session, &reply);

@@ -29,6 +29,11 @@
  * replies, and between two parts others of the worker are served. It holds
  * nothing meanwhile: where the conversation ends it is forgotten.
  *
+ * A checkpoint is the checkpointer's work, and this session only waits for it, as
+ * PARKED as if the log's queue were full. That may take minutes in which the log makes
+ * progress thousands of times a second, so an offer looks first whether it is over.
+ * Nobody is held up by it for nothing: brd_session_hurry.
+ *
  * Back-pressure: reading stops, and nothing is dropped or refused, while the
  * log's queue is full (PARKED), or while too many requests are unanswered or
  * too many bytes unsent (FULL). So memory per connection is bounded by one reply
@@ -366,7 +371,8 @@ run_group(struct brd_session *session, size_t count)
         switch (dispatch_request(session, &group->requests[i], group->decoded[i], &gate)) {
         case DISPATCH_PARKED:
             session->state = BRD_SESSION_PARKED;
-            brd_counter_add(&env->counters.pauses_log, 1);
+            if (session->job.ticket == 0)
+                brd_counter_add(&env->counters.pauses_log, 1);
             continue;
         case DISPATCH_PARTLY:
             return used;
@@ -450,6 +456,13 @@ brd_session_stage(struct brd_session *session, struct brd_bytes input)
     return session->staged_end == END_OF_INPUT && group->count < GROUP_MAX;
 }
 
+/* The request at the front is one that was executed before and is not over. */
+static bool
+has_begun(const struct brd_session *session)
+{
+    return session->job.under_way || session->job.ticket != 0;
+}
+
 /* The next requests of input as the first of the group: those that were staged,
  * or as many as a group takes. */
 static enum group_end
@@ -465,7 +478,7 @@ next_group(struct brd_session *session, struct brd_bytes input, uint32_t max, ui
         return session->staged_end;
     }
     BRD_CHECK(env->group.count == 0);
-    end = decode_more(session, input, session->job.under_way ? 1 : max);
+    end = decode_more(session, input, has_begun(session) ? 1 : max);
     *out_count = (uint32_t)env->group.count;
     if (*out_count > 0)
         brd_caller_prepare(env->caller, env->group.requests, env->group.count);
@@ -516,6 +529,9 @@ brd_session_input(struct brd_session *session, struct brd_bytes input)
 
     if (session->state >= BRD_SESSION_CLOSING)
         return 0;
+    if (session->state == BRD_SESSION_PARKED && session->hurry == BRD_OK &&
+        !brd_engine_may_go_on(env->engine, &session->job))
+        return 0;
     if (session->staged == NULL)
         session->needs = 1;
     if (is_full(session)) {
@@ -538,6 +554,13 @@ brd_session_input(struct brd_session *session, struct brd_bytes input)
     if (session->state == BRD_SESSION_FULL)
         brd_counter_add(&env->counters.pauses_output, 1);
     return used;
+}
+
+void
+brd_session_hurry(struct brd_session *session, enum brd_status why)
+{
+    BRD_CHECK(why != BRD_OK);
+    session->hurry = why;
 }
 
 /* ---- output ---- */

@@ -97,7 +97,8 @@ struct brd_session;
 enum brd_session_state {
     BRD_SESSION_OPEN,    /* takes input */
     BRD_SESSION_FULL,    /* too much unsent or unanswered: offer again when output has moved */
-    BRD_SESSION_PARKED,  /* the log's queue is full: offer again on progress */
+    BRD_SESSION_PARKED,  /* the log's queue is full, or a checkpoint is not over: offer again
+                          * on progress */
     BRD_SESSION_CLOSING, /* takes nothing more; close when the output is sent */
     BRD_SESSION_FAILED,  /* memory ran out: close now */
 };
@@ -121,6 +122,12 @@ bool brd_session_stage(struct brd_session *session, struct brd_bytes input);
  *          request is executed in parts: then the next offer goes on with it,
  *          after others have had their turn. */
 size_t brd_session_input(struct brd_session *session, struct brd_bytes input);
+
+/* From now on no request waits for what may take minutes, a checkpoint: where it is
+ * not over the reply has this status instead, and the requests behind it go on. For
+ * when the client is gone (BRD_UNKNOWN_RESULT) or the daemon stops
+ * (BRD_SHUTTING_DOWN). What is PARKED is to be offered again. */
+void brd_session_hurry(struct brd_session *session, enum brd_status why);
 
 enum brd_session_state brd_session_state(const struct brd_session *session);
 

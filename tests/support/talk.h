@@ -140,6 +140,19 @@ talk_purge(struct brd_buf *out, uint64_t id)
 }
 
 static inline void
+talk_checkpoint(struct brd_buf *out, uint64_t id, Brindle__V1__CheckpointMode mode)
+{
+    Brindle__V1__Request request = BRINDLE__V1__REQUEST__INIT;
+    Brindle__V1__Checkpoint checkpoint = BRINDLE__V1__CHECKPOINT__INIT;
+
+    checkpoint.mode = mode;
+    request.id = id;
+    request.op_case = BRINDLE__V1__REQUEST__OP_CHECKPOINT;
+    request.checkpoint = &checkpoint;
+    talk_add(out, &request);
+}
+
+static inline void
 talk_count(struct brd_buf *out, uint64_t id, bool exact)
 {
     Brindle__V1__Request request = BRINDLE__V1__REQUEST__INIT;

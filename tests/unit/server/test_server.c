@@ -912,6 +912,171 @@ START_TEST(stopping_finishes_a_purge)
 }
 END_TEST
 
+/* ---- checkpoints that are waited for ---- */
+
+static struct faulty *checkpoint_disk;
+static atomic_bool hold_names; /* no snapshot gets its name while this is set */
+
+static void
+wait_before_rename(void *arg, enum faulty_kind kind)
+{
+    (void)arg;
+    while (kind == FAULTY_RENAME && atomic_load(&hold_names))
+        sched_yield();
+}
+
+/* One worker, a log, and checkpoints that do not end. */
+static void
+start_with_held_checkpoints(void)
+{
+    struct client client;
+
+    checkpoint_disk = faulty_create();
+    options.workers = 1;
+    engine_options.data_dir = "/data";
+    engine_options.io = faulty_io(checkpoint_disk);
+    engine_options.durability = BRD_DURABILITY_NORMAL;
+    start();
+    client_open(&client, true);
+    talk_put(&client.out, 1, "k", "v", 1);
+    client_send(&client);
+    client_expect(&client, 1, BRD_OK);
+    client_close(&client);
+    while (brd_server_connections(server) > 0)
+        sched_yield();
+    atomic_store(&hold_names, true);
+    faulty_set_hook(checkpoint_disk, wait_before_rename, NULL);
+}
+
+static void
+end_with_held_checkpoints(void)
+{
+    atomic_store(&hold_names, false);
+    teardown();
+    faulty_destroy(&checkpoint_disk);
+    setup();
+}
+
+/* Returns when the daemon has read all of it and waits for the checkpoint. */
+static void
+wait_for_a_checkpoint(struct client *client, bool local)
+{
+    client_open(client, local);
+    client_ping(client);
+    talk_checkpoint(&client->out, 1, BRINDLE__V1__CHECKPOINT_MODE__CHECKPOINT_RESTART);
+    talk_get(&client->out, 2, "k");
+    talk_get(&client->out, 3, "none");
+    client_send(client);
+    client_wait_until_arrived(client, local);
+    wait_for_threads();
+}
+
+START_TEST(others_are_served_while_a_checkpoint_is_waited_for)
+{
+    struct client waiters[3];
+    struct client other;
+    uint64_t k;
+    int i;
+
+    start_with_held_checkpoints();
+    client_open(&other, true);
+    for (i = 0; i < 3; i++)
+        wait_for_a_checkpoint(&waiters[i], i == 0);
+    for (k = 1; k <= 300; k++) {
+        talk_put(&other.out, k, "other", "v", 1);
+        client_send(&other);
+        client_expect(&other, k, BRD_OK);
+    }
+    for (i = 0; i < 3; i++)
+        ck_assert_int_eq((int)recv(waiters[i].fd, &k, 1, MSG_DONTWAIT | MSG_PEEK), -1);
+    ck_assert_int_eq(stat_value("requests_checkpoint"), 0);
+    ck_assert_int_eq(stat_value("pauses_log"), 0);
+    atomic_store(&hold_names, false);
+    for (i = 0; i < 3; i++) {
+        client_expect(&waiters[i], 1, BRD_OK);
+        client_expect(&waiters[i], 2, BRD_OK);
+        client_expect(&waiters[i], 3, BRD_NOT_FOUND);
+        client_ping(&waiters[i]);
+        client_close(&waiters[i]);
+    }
+    ck_assert_int_eq(stat_value("requests_checkpoint"), 3);
+    client_close(&other);
+    end_with_held_checkpoints();
+}
+END_TEST
+
+/* Over either kind of socket; with a reset; half of it. */
+START_TEST(a_client_may_leave_while_its_checkpoint_is_waited_for)
+{
+    struct client waiter;
+    struct client other;
+
+    start_with_held_checkpoints();
+    client_open(&other, true);
+    client_ping(&other);
+    wait_for_a_checkpoint(&waiter, _i == 0);
+    ck_assert_uint_eq(brd_server_connections(server), 2);
+    if (_i == 2) {
+        struct linger at_once = { .l_onoff = 1 };
+
+        setsockopt(waiter.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    } else if (_i == 3) {
+        shutdown(waiter.fd, SHUT_WR);
+        client_expect(&waiter, 1, BRD_UNKNOWN_RESULT);
+        client_expect(&waiter, 2, BRD_OK);
+        client_expect(&waiter, 3, BRD_NOT_FOUND);
+        client_expect_end(&waiter);
+    }
+    client_close(&waiter);
+    while (brd_server_connections(server) > 1)
+        sched_yield();
+
+    /* It goes on, and others may ask for one. */
+    wait_for_a_checkpoint(&waiter, true);
+    atomic_store(&hold_names, false);
+    client_expect(&waiter, 1, BRD_OK);
+    client_close(&waiter);
+    client_ping(&other);
+    client_close(&other);
+    end_with_held_checkpoints();
+}
+END_TEST
+
+/* All in one piece: the end of the stream may be there before the request is read. */
+START_TEST(a_client_may_ask_for_a_checkpoint_and_leave_at_once)
+{
+    struct client client;
+    int i;
+
+    start_with_held_checkpoints();
+    for (i = 0; i < 20; i++) {
+        client_open(&client, i % 2 == 0);
+        talk_checkpoint(&client.out, 1, BRINDLE__V1__CHECKPOINT_MODE__CHECKPOINT_FULL);
+        client_send(&client);
+        client_close(&client);
+    }
+    while (stat_value("requests_checkpoint") < 20 || brd_server_connections(server) > 0)
+        sched_yield();
+    end_with_held_checkpoints();
+}
+END_TEST
+
+START_TEST(stopping_does_not_wait_for_a_checkpoint)
+{
+    struct client client;
+
+    start_with_held_checkpoints();
+    wait_for_a_checkpoint(&client, _i == 0);
+    brd_server_stop(server, PATIENCE_S * BRD_NS_PER_S); /* returns, though it is not over */
+    client_expect(&client, 1, BRD_SHUTTING_DOWN);
+    client_expect(&client, 2, BRD_OK);
+    client_expect(&client, 3, BRD_NOT_FOUND);
+    client_expect_end(&client);
+    client_close(&client);
+    end_with_held_checkpoints();
+}
+END_TEST
+
 /* ---- stopping ---- */
 
 START_TEST(stopping_finishes_what_was_received)
@@ -1046,6 +1211,10 @@ make_suite(void)
     tcase_add_loop_test(tcase, others_of_a_worker_are_served_before_a_long_purge_ends, 0, 2);
     tcase_add_loop_test(tcase, a_client_may_leave_in_the_middle_of_a_purge, 0, 2);
     tcase_add_test(tcase, stopping_finishes_a_purge);
+    tcase_add_test(tcase, others_are_served_while_a_checkpoint_is_waited_for);
+    tcase_add_loop_test(tcase, a_client_may_leave_while_its_checkpoint_is_waited_for, 0, 4);
+    tcase_add_test(tcase, a_client_may_ask_for_a_checkpoint_and_leave_at_once);
+    tcase_add_loop_test(tcase, stopping_does_not_wait_for_a_checkpoint, 0, 2);
     tcase_add_test(tcase, stopping_finishes_what_was_received);
     tcase_add_test(tcase, stopping_does_not_wait_for_a_client_that_takes_nothing);
     tcase_add_test(tcase, statistics_count_and_can_be_reset);
