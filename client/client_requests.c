@@ -195,3 +195,10 @@ brd_client_reset_stats(struct brd_client *client, struct brd_result *result)
 {
     return call(client, brd_conn_reset_stats(begin(client), NULL), ONCE, result);
 }
+
+enum brd_status
+brd_client_checkpoint(struct brd_client *client, enum brd_checkpoint_mode mode,
+                      struct brd_result *result)
+{
+    return call(client, brd_conn_checkpoint(begin(client), mode, NULL), ONCE, result);
+}

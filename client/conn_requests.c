@@ -267,3 +267,11 @@ brd_conn_reset_stats(struct brd_conn *conn, uint64_t *out_id)
 {
     return append_fields(conn, REQUEST_RESET_STATS, NULL, 0, out_id);
 }
+
+enum brd_status
+brd_conn_checkpoint(struct brd_conn *conn, enum brd_checkpoint_mode mode, uint64_t *out_id)
+{
+    struct field fields[] = { VARINT(1, enum_value(mode)) };
+
+    return append_fields(conn, REQUEST_CHECKPOINT, fields, COUNT(fields), out_id);
+}

@@ -270,6 +270,27 @@ decode_hello(struct brd_bytes bytes, struct brd_server_info *hello)
     return cursor.error;
 }
 
+static const char *
+decode_checkpoint(struct brd_bytes bytes, struct brd_checkpoint *checkpoint)
+{
+    struct cursor cursor = cursor_of(bytes);
+    uint32_t tag;
+
+    while ((tag = take_tag(&cursor)) != 0) {
+        switch (tag) {
+        case FIELD(1, WIRE_VARINT):
+            checkpoint->total = take_varint(&cursor);
+            break;
+        case FIELD(2, WIRE_VARINT):
+            checkpoint->done = take_varint(&cursor);
+            break;
+        default:
+            skip_field(&cursor, tag);
+        }
+    }
+    return cursor.error;
+}
+
 /* Room for one more element; NULL, or why not. */
 static const char *
 grow_array(void **array, size_t *capacity, size_t count, size_t element_size)
@@ -346,6 +367,11 @@ decode_rare(struct reply_store *store, struct cursor *cursor, uint32_t tag)
         return decode_hello(bytes, &store->hello);
     case FIELD(17, WIRE_BYTES):
         return append_stats(store, bytes);
+    case FIELD(18, WIRE_BYTES):
+        if (store->reply.checkpoint == NULL)
+            store->checkpoint = (struct brd_checkpoint){ 0 };
+        store->reply.checkpoint = &store->checkpoint;
+        return decode_checkpoint(bytes, &store->checkpoint);
     default:
         return NULL;
     }
@@ -398,6 +424,7 @@ decode_reply(const uint8_t *data, size_t size, struct reply_store *store)
         case FIELD(8, WIRE_BYTES):
         case FIELD(16, WIRE_BYTES):
         case FIELD(17, WIRE_BYTES):
+        case FIELD(18, WIRE_BYTES):
             cursor.error = decode_rare(store, &cursor, tag);
             break;
         default:

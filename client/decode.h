@@ -8,6 +8,7 @@
 struct reply_store {
     struct brd_reply reply;
     struct brd_server_info hello;
+    struct brd_checkpoint checkpoint;
     struct brd_item *items; /* owned */
     size_t item_capacity;
     struct brd_stat *stats; /* owned */

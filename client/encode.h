@@ -27,6 +27,7 @@ enum request_kind {
     REQUEST_SYNC = 20,
     REQUEST_STATS = 21,
     REQUEST_RESET_STATS = 22,
+    REQUEST_CHECKPOINT = 32,
 };
 
 /* One scalar member of an operation. A zero number and empty bytes are left out,

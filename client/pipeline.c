@@ -301,6 +301,13 @@ brd_pipeline_reset_stats(struct brd_pipeline *pipeline, size_t *out_index)
     return added(pipeline, ONCE, brd_conn_reset_stats(pipeline->requests, NULL), out_index);
 }
 
+enum brd_status
+brd_pipeline_checkpoint(struct brd_pipeline *pipeline, enum brd_checkpoint_mode mode,
+                        size_t *out_index)
+{
+    return added(pipeline, ONCE, brd_conn_checkpoint(pipeline->requests, mode, NULL), out_index);
+}
+
 /* ---- Running ------------------------------------------------------------ */
 
 static void

@@ -227,6 +227,14 @@ enum brd_condition {
     BRD_IF_VERSION = 3 /* the key lives and has exactly if_version */
 };
 
+/* What a checkpoint waits for, with the names that SQLite gave them. */
+enum brd_checkpoint_mode {
+    BRD_CHECKPOINT_PASSIVE = 0, /* where one is under way, for nothing: tells of that one */
+    BRD_CHECKPOINT_FULL = 1,    /* a snapshot has all that was written before the request */
+    BRD_CHECKPOINT_RESTART = 2, /* ... and the log before it is gone from the disk */
+    BRD_CHECKPOINT_TRUNCATE = 3 /* ... likewise; total and done are 0 */
+};
+
 /* At most one of ttl_ms, deadline_ms and keep_ttl; with none of them the key
  * does not expire, and an earlier expiry is dropped. A deadline in the past
  * deletes the key. */
@@ -290,6 +298,14 @@ struct brd_server_info {
     enum brd_durability durability; /* of the namespace `default` */
 };
 
+/* What a checkpoint came to, in records of the log. What was written while it ran
+ * counts in total and not in done; where one was under way (BRD_CHECKPOINT_PASSIVE),
+ * done is 0. */
+struct brd_checkpoint {
+    uint64_t total; /* since the checkpoint before */
+    uint64_t done;  /* of these, covered by this one */
+};
+
 /* One reply, read-only; the handle it came from owns it and every byte it points
  * to, for as long as that handle's documentation says. Which members a request
  * fills is told at its brd_conn_ function. */
@@ -309,6 +325,7 @@ struct brd_reply {
     const struct brd_server_info *hello; /* hello; NULL: none */
     const struct brd_item *items;        /* read with brd_reply_item */
     const struct brd_stat *stats;        /* read with brd_reply_stat */
+    const struct brd_checkpoint *checkpoint; /* checkpoint; NULL: none */
 };
 
 /* One key of a get_many. */
@@ -509,6 +526,13 @@ brd_conn_stats(struct brd_conn *conn, struct brd_bytes prefix, uint64_t *out_id)
 /* Counters to zero; gauges stay. */
 BRD_API BRD_MUST_CHECK enum brd_status
 brd_conn_reset_stats(struct brd_conn *conn, uint64_t *out_id);
+/* Writes all entries into a snapshot, so that the log before it can go. It may take
+ * minutes; the replies of the requests behind it wait, other connections do not.
+ * reply: checkpoint; version, all up to it is in the newest snapshot (0: there is
+ * none); or NOT_DURABLE (memory only), SHUTTING_DOWN, or why it failed. A client that
+ * ends its side of the connection while it waits is answered UNKNOWN_RESULT. */
+BRD_API BRD_MUST_CHECK enum brd_status
+brd_conn_checkpoint(struct brd_conn *conn, enum brd_checkpoint_mode mode, uint64_t *out_id);
 
 /* ---- Results ------------------------------------------------------------ */
 
@@ -653,6 +677,14 @@ BRD_API enum brd_status
 brd_client_stats(struct brd_client *client, struct brd_bytes prefix, struct brd_result *result);
 BRD_API enum brd_status
 brd_client_reset_stats(struct brd_client *client, struct brd_result *result);
+/* Waits no longer than client's time-out, which other calls seldom reach and a
+ * checkpoint of some gigabytes does: the server writes a snapshot at its
+ * checkpoint-rate. Set another one before (brd_client_set_timeout, perhaps
+ * BRD_TIMEOUT_NONE). After a time-out, BRD_UNKNOWN_RESULT, the server goes on with
+ * the checkpoint; BRD_CHECKPOINT_PASSIVE tells of it without waiting. */
+BRD_API enum brd_status
+brd_client_checkpoint(struct brd_client *client, enum brd_checkpoint_mode mode,
+                      struct brd_result *result);
 
 /* ---- Pipeline ----------------------------------------------------------- */
 
@@ -765,6 +797,11 @@ BRD_API BRD_MUST_CHECK enum brd_status
 brd_pipeline_stats(struct brd_pipeline *pipeline, struct brd_bytes prefix, size_t *out_index);
 BRD_API BRD_MUST_CHECK enum brd_status
 brd_pipeline_reset_stats(struct brd_pipeline *pipeline, size_t *out_index);
+/* The time-out of the run has to be long enough for it and for what stands behind it,
+ * as at brd_client_checkpoint. */
+BRD_API BRD_MUST_CHECK enum brd_status
+brd_pipeline_checkpoint(struct brd_pipeline *pipeline, enum brd_checkpoint_mode mode,
+                        size_t *out_index);
 
 /* ---- Pool --------------------------------------------------------------- */
 

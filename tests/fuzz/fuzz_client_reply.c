@@ -44,6 +44,8 @@ mix_reply(uint64_t hash, const struct brd_reply *reply)
     hash = mix_bytes(hash, reply->message);
     if (reply->hello != NULL)
         hash = mix_bytes(hash, reply->hello->server_version);
+    if (reply->checkpoint != NULL)
+        hash = mix(hash, reply->checkpoint, sizeof(*reply->checkpoint));
     for (i = 0; i < reply->item_count; i++)
         hash = mix_bytes(hash, brd_reply_item(reply, i)->value);
     for (i = 0; i < reply->stat_count; i++) {

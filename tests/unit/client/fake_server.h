@@ -352,6 +352,19 @@ fake_answer_ttl(struct fake_peer *peer, uint64_t id)
 }
 
 static inline bool
+fake_answer_checkpoint(struct fake_peer *peer, uint64_t id, Brindle__V1__CheckpointMode mode)
+{
+    Brindle__V1__CheckpointReply checkpoint = BRINDLE__V1__CHECKPOINT_REPLY__INIT;
+    Brindle__V1__Reply reply = BRINDLE__V1__REPLY__INIT;
+
+    checkpoint.total = 1000;
+    checkpoint.done = (uint64_t)mode;
+    reply.id = id;
+    reply.checkpoint = &checkpoint;
+    return fake_send(peer, &reply);
+}
+
+static inline bool
 fake_answer(struct fake_peer *peer, const Brindle__V1__Request *request)
 {
     uint64_t id = request->id;
@@ -388,6 +401,8 @@ fake_answer(struct fake_peer *peer, const Brindle__V1__Request *request)
         return fake_answer_number(peer, id, 1);
     case BRINDLE__V1__REQUEST__OP_STATS:
         return fake_answer_stats(peer, id);
+    case BRINDLE__V1__REQUEST__OP_CHECKPOINT:
+        return fake_answer_checkpoint(peer, id, request->checkpoint->mode);
     case BRINDLE__V1__REQUEST__OP_HELLO:
         return fake_answer_hello(peer, request);
     default:

@@ -119,6 +119,11 @@ START_TEST(every_call_gets_its_own_reply)
     ck_assert_int_eq(brd_client_clear(client, NULL, result), BRD_OK);
     ck_assert_int_eq(brd_client_purge(client, result), BRD_OK);
     ck_assert_int_eq(brd_client_sync(client, result), BRD_OK);
+    ck_assert_ptr_null(reply()->checkpoint);
+    ck_assert_int_eq(brd_client_checkpoint(client, BRD_CHECKPOINT_RESTART, result), BRD_OK);
+    ck_assert_ptr_nonnull(reply()->checkpoint);
+    ck_assert_uint_eq(reply()->checkpoint->total, 1000);
+    ck_assert_uint_eq(reply()->checkpoint->done, BRD_CHECKPOINT_RESTART);
     ck_assert_int_eq(brd_client_reset_stats(client, NULL), BRD_OK);
     ck_assert_int_eq(brd_client_stats(client, brd_bytes_of(""), result), BRD_OK);
     ck_assert_uint_eq(reply()->stat_count, 2);

@@ -46,6 +46,7 @@ struct sample {
     Brindle__V1__Item items[MANY];
     Brindle__V1__Item *item_pointers[MANY];
     Brindle__V1__HelloReply hello;
+    Brindle__V1__CheckpointReply checkpoint;
     Brindle__V1__StatsReply stats_reply;
     Brindle__V1__Stat stats[MANY];
     Brindle__V1__Stat *stat_pointers[MANY];
@@ -115,6 +116,15 @@ fill_hello(struct sample *sample)
 }
 
 static void
+fill_checkpoint(struct sample *sample)
+{
+    brindle__v1__checkpoint_reply__init(&sample->checkpoint);
+    sample->checkpoint.total = random_number();
+    sample->checkpoint.done = random_number();
+    sample->reply.checkpoint = &sample->checkpoint;
+}
+
+static void
 fill_stats(struct sample *sample)
 {
     size_t i;
@@ -173,6 +183,8 @@ fill(struct sample *sample)
         fill_hello(sample);
     if (random_below(4) == 0)
         fill_stats(sample);
+    if (random_below(4) == 0)
+        fill_checkpoint(sample);
 }
 
 /* ---- Comparing ---------------------------------------------------------- */
@@ -258,6 +270,16 @@ same_stats(const struct brd_reply *ours, const Brindle__V1__StatsReply *theirs)
 }
 
 static void
+same_checkpoint(const struct brd_checkpoint *ours, const Brindle__V1__CheckpointReply *theirs)
+{
+    ck_assert_int_eq(ours != NULL, theirs != NULL);
+    if (ours == NULL)
+        return;
+    ck_assert_uint_eq(ours->total, theirs->total);
+    ck_assert_uint_eq(ours->done, theirs->done);
+}
+
+static void
 same_reply(const struct brd_reply *ours, const Brindle__V1__Reply *theirs)
 {
     bool has_value = theirs->has_value_case == BRINDLE__V1__REPLY__HAS_VALUE_VALUE;
@@ -281,6 +303,7 @@ same_reply(const struct brd_reply *ours, const Brindle__V1__Reply *theirs)
     same_items(ours, theirs);
     same_hello(ours->hello, theirs->hello);
     same_stats(ours, theirs->stats);
+    same_checkpoint(ours->checkpoint, theirs->checkpoint);
 }
 
 static size_t
@@ -434,6 +457,19 @@ START_TEST(a_hello_in_two_parts_is_merged)
 }
 END_TEST
 
+START_TEST(a_checkpoint_in_two_parts_is_merged)
+{
+    ck_assert_pstr_eq(DECODE("\x92\x01\x02\x08\x07\x92\x01\x02\x10\x05"), NULL);
+    ck_assert_ptr_nonnull(store.reply.checkpoint);
+    ck_assert_uint_eq(store.reply.checkpoint->total, 7);
+    ck_assert_uint_eq(store.reply.checkpoint->done, 5);
+    ck_assert_pstr_eq(DECODE("\x92\x01\x00"), NULL);
+    ck_assert_uint_eq(store.reply.checkpoint->total, 0);
+    ck_assert_pstr_eq(DECODE(""), NULL);
+    ck_assert_ptr_null(store.reply.checkpoint);
+}
+END_TEST
+
 START_TEST(stats_in_two_parts_are_joined)
 {
     ck_assert_pstr_eq(DECODE("\x8a\x01\x05\x0a\x03\x0a\x01"
@@ -538,6 +574,7 @@ main(void)
     tcase_add_test(rules, a_known_field_with_another_wire_type_is_skipped);
     tcase_add_test(rules, the_last_of_a_repeated_scalar_wins);
     tcase_add_test(rules, a_hello_in_two_parts_is_merged);
+    tcase_add_test(rules, a_checkpoint_in_two_parts_is_merged);
     tcase_add_test(rules, stats_in_two_parts_are_joined);
     tcase_add_test(rules, a_negative_status_is_unrepresentable_and_has_a_name);
     tcase_add_test(rules, an_unknown_status_is_kept_as_a_number);

@@ -130,11 +130,13 @@ START_TEST(every_request_can_be_added)
     ck_assert_int_eq(brd_pipeline_sync(pipeline, &i), BRD_OK);
     ck_assert_int_eq(brd_pipeline_stats(pipeline, key, &i), BRD_OK);
     ck_assert_int_eq(brd_pipeline_reset_stats(pipeline, &i), BRD_OK);
-    ck_assert_uint_eq(i, 17);
+    ck_assert_int_eq(brd_pipeline_checkpoint(pipeline, BRD_CHECKPOINT_FULL, &i), BRD_OK);
+    ck_assert_uint_eq(i, 18);
     ck_assert_int_eq(brd_pipeline_run(pipeline, client, 0), BRD_OK);
-    expect_statuses(0, 18, BRD_OK);
+    expect_statuses(0, 19, BRD_OK);
     ck_assert_uint_eq(brd_pipeline_reply(pipeline, 4)->item_count, 2);
     ck_assert_uint_eq(brd_pipeline_reply(pipeline, 16)->stat_count, 2);
+    ck_assert_uint_eq(brd_pipeline_reply(pipeline, 18)->checkpoint->done, BRD_CHECKPOINT_FULL);
     stop();
 }
 END_TEST

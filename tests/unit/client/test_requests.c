@@ -407,6 +407,18 @@ check_reset_stats(void)
     expect_bytes(&request);
 }
 
+static void
+check_checkpoint(void)
+{
+    enum brd_checkpoint_mode mode = (enum brd_checkpoint_mode)random_below(4);
+    Brindle__V1__Checkpoint op = BRINDLE__V1__CHECKPOINT__INIT;
+    REQUEST_WITH(CHECKPOINT, checkpoint, &op);
+
+    op.mode = (Brindle__V1__CheckpointMode)mode;
+    ck_assert_int_eq(brd_conn_checkpoint(conn, mode, &request.id), BRD_OK);
+    expect_bytes(&request);
+}
+
 static const struct {
     const char *name;
     void (*check)(void);
@@ -431,6 +443,7 @@ static const struct {
     { "sync", check_sync },
     { "stats", check_stats },
     { "reset stats", check_reset_stats },
+    { "checkpoint", check_checkpoint },
 };
 
 #define CHECKS (sizeof(checks) / sizeof(checks[0]))
