@@ -434,6 +434,46 @@ command_sync(struct cli *cli, struct args *args)
                         NULL);
 }
 
+static bool
+take_mode(struct args *args, enum brd_checkpoint_mode *out_mode)
+{
+    static const char *const names[] = { [BRD_CHECKPOINT_PASSIVE] = "passive",
+                                         [BRD_CHECKPOINT_FULL] = "full",
+                                         [BRD_CHECKPOINT_RESTART] = "restart",
+                                         [BRD_CHECKPOINT_TRUNCATE] = "truncate" };
+    size_t i;
+
+    *out_mode = BRD_CHECKPOINT_FULL;
+    if (args->operand_count == 0)
+        return true;
+    for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(names[i], args->operands[0].data) == 0) {
+            *out_mode = (enum brd_checkpoint_mode)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* It takes as long as the data is large: only a time-out that was asked for holds. */
+enum outcome
+command_checkpoint(struct cli *cli, struct args *args)
+{
+    enum brd_checkpoint_mode mode;
+    enum outcome outcome;
+
+    if (!take_mode(args, &mode))
+        return mistake(args, "MODE is passive, full, restart or truncate");
+    outcome = cli_connect(cli, args->verb);
+    if (outcome != OUTCOME_DONE)
+        return outcome;
+    brd_client_set_timeout(cli->client, cli->timeout_ms != 0 ? cli->timeout_ms : BRD_TIMEOUT_NONE);
+    outcome = output_reply(cli, args->verb, brd_client_checkpoint(cli->client, mode, cli->result),
+                           SHOW_CHECKPOINT | SHOW_VERSION, NULL);
+    brd_client_set_timeout(cli->client, cli->timeout_ms);
+    return outcome;
+}
+
 enum outcome
 command_stats(struct cli *cli, struct args *args)
 {

@@ -22,6 +22,7 @@ enum outcome command_count(struct cli *cli, struct args *args);
 enum outcome command_clear(struct cli *cli, struct args *args);
 enum outcome command_purge(struct cli *cli, struct args *args);
 enum outcome command_sync(struct cli *cli, struct args *args);
+enum outcome command_checkpoint(struct cli *cli, struct args *args);
 enum outcome command_stats(struct cli *cli, struct args *args);
 enum outcome command_resetstats(struct cli *cli, struct args *args);
 enum outcome command_help(struct cli *cli, struct args *args);

@@ -83,7 +83,8 @@ static const struct global_option {
       set_address },
     { "format", "text|json", "how to print replies (default: text)", set_format },
     { "namespace", "NAME", "the namespace to work in (default: the server's)", set_namespace },
-    { "timeout", "DURATION", "give up after so long: 500ms, 30s, 5m (default: 5s)", set_timeout },
+    { "timeout", "DURATION",
+      "give up after so long: 500ms, 30s, 5m (default: 5s; checkpoint: none)", set_timeout },
     { "help", NULL, "show this help, as does -h; behind a verb, that of the verb", show_help },
     { "version", NULL, "show the version", show_version },
 };

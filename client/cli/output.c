@@ -133,6 +133,9 @@ print_text(const struct cli *cli, const struct brd_reply *reply, enum brd_status
         return;
     if ((members & SHOW_NUMBER) != 0 && reply->has_number)
         printf("%" PRId64 "\n", reply->number);
+    if ((members & SHOW_CHECKPOINT) != 0 && reply->checkpoint != NULL)
+        printf("total %" PRIu64 "\ndone %" PRIu64 "\n", reply->checkpoint->total,
+               reply->checkpoint->done);
     if ((members & SHOW_VERSION) != 0)
         printf("version %" PRIu64 "\n", reply->version);
     if ((members & SHOW_TTL) != 0 && reply->has_ttl)
@@ -255,6 +258,16 @@ json_hello(const struct brd_server_info *hello)
 }
 
 static json_t *
+json_checkpoint(const struct brd_checkpoint *checkpoint)
+{
+    json_t *object = json_object();
+
+    json_object_set_new(object, "total", json_unsigned(checkpoint->total));
+    json_object_set_new(object, "done", json_unsigned(checkpoint->done));
+    return object;
+}
+
+static json_t *
 json_reply(const struct cli *cli, const struct brd_reply *reply, enum brd_status status,
            unsigned members, const struct brd_bytes *keys)
 {
@@ -269,6 +282,8 @@ json_reply(const struct cli *cli, const struct brd_reply *reply, enum brd_status
         json_object_set_new(object, "value", json_bytes(reply->value));
     if (reply->has_number)
         json_object_set_new(object, "number", json_integer(reply->number));
+    if (reply->checkpoint != NULL)
+        json_object_set_new(object, "checkpoint", json_checkpoint(reply->checkpoint));
     if (status == BRD_OK && (members & SHOW_TTL) != 0)
         json_object_set_new(object, "ttl_ms",
                             reply->has_ttl ? json_unsigned(reply->ttl_ms) : json_null());

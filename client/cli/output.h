@@ -14,6 +14,7 @@ enum output_member {
     SHOW_ITEMS = 16,
     SHOW_STATS = 32,
     SHOW_OK = 64, /* the word OK, where nothing else tells */
+    SHOW_CHECKPOINT = 128,
 };
 
 /* Print a reply; complain on stderr where it is not BRD_OK.

@@ -51,6 +51,16 @@ const struct verb verbs[] = {
     { "purge", "", 0, 0, 0, "remove expired keys now and print how many", NULL, command_purge },
     { "sync", "", 0, 0, 0, "wait until everything is on stable storage",
       "Prints the version up to which it is.", command_sync },
+    { "checkpoint", "[MODE]", 0, 1, 0, "write all data into a snapshot and give up the log before",
+      "MODE says what to wait for:\n"
+      "  passive   nothing, if a checkpoint is under way: tells of that one, and done is 0\n"
+      "  full      a snapshot with all that was written before (the default)\n"
+      "  restart   the same, and until the log before it is gone from the disk\n"
+      "  truncate  as restart; total and done are 0\n"
+      "Prints how many records the log had since the checkpoint before (total), how many\n"
+      "of them this one covers (done), and the version up to which all is in the snapshot.\n"
+      "Waits as long as it takes unless --timeout is given; the server goes on all the same.",
+      command_checkpoint },
     { "stats", "[PREFIX]", 0, 1, 0, "show statistics", "PREFIX chooses those whose names start so.",
       command_stats },
     { "resetstats", "", 0, 0, 0, "set the counters of the statistics to zero", NULL,
@@ -138,6 +148,9 @@ static const struct {
     { "flushdb", "clear" },
     { "flush_all", "clear" },
     { "info", "stats" },
+    { "save", "checkpoint" },
+    { "bgsave", "checkpoint" },
+    { "bgrewriteaof", "checkpoint" },
 };
 
 /* What somebody who types this may mean, or NULL. */

@@ -142,15 +142,19 @@ def the_server_answers_about_itself(cli):
     cli.run("resetstats")
     assert cli.run("purge") == b"0\n"
     assert cli.run("clear") == b"0\n"
-    cli.run("sync", expect=FAILED)  # nothing is logged here
-    assert "NOT_DURABLE" in cli.errors
+    for words in (["sync"], ["checkpoint"], ["checkpoint", "truncate"]):
+        cli.run(*words, expect=FAILED)  # nothing is logged here
+        assert "NOT_DURABLE" in cli.errors
+    failed = cli.json("checkpoint", "passive", expect=FAILED)
+    assert failed["status"] == "NOT_DURABLE" and "checkpoint" not in failed, failed
 
 
 def mistakes_are_exit_status_64(cli):
     for args in (["nonsense"], ["get"], ["get", "a", "b"], ["get", "--frob", "a"],
                  ["put", "a", "b", "--ttl", "5"], ["--format", "xml", "ping"], ["--frob"],
                  ["--connect", "nonsense", "ping"], ["--timeout", "0s", "ping"], ["--connect"],
-                 ["--format", "json", "get", "--raw", "key"]):
+                 ["--format", "json", "get", "--raw", "key"], ["checkpoint", "FULL"],
+                 ["checkpoint", "full", "full"]):
         assert cli.run(*args, expect=USAGE) == b"" or "json" in args or "--connect" in args
         assert cli.errors.startswith("brindle: ")
 
@@ -175,7 +179,7 @@ def verbs_of_other_caches_are_explained(cli):
 def help_comes_from_the_table_and_needs_no_server(cli):
     everything = cli.run("--connect", "127.0.0.1:1", "--help").decode()
     for verb in ("ping hello get put delete exists getmany putmany ttl expire persist incr append "
-                 "count clear purge sync stats resetstats help").split():
+                 "count clear purge sync checkpoint stats resetstats help").split():
         assert f"\n  {verb} " in everything
         assert f"brindle [OPTIONS] {verb}" in cli.run("help", verb).decode()
         assert cli.run(verb, "--help") == cli.run("help", verb)
