@@ -270,6 +270,7 @@ start(struct daemon *daemon)
     sd_notify(0, "STATUS=Recovering");
     status = brd_engine_start(daemon->engine, &engine_error);
     if (status == BRD_SHUTTING_DOWN) {
+        sd_notify(0, "STOPPING=1");
         brd_diag_notice("stopped: %s; nothing that is kept was changed", engine_error.text);
         return status;
     }
@@ -418,9 +419,16 @@ stop(struct daemon *daemon)
     return status;
 }
 
+/* Threads of the engine tell the server of progress: they end first. */
 static void
 destroy(struct daemon *daemon)
 {
+    if (daemon->engine != NULL) {
+        enum brd_status ignored =
+            brd_engine_stop(daemon->engine); /* the log has said what failed */
+
+        (void)ignored;
+    }
     brd_server_destroy(&daemon->server);
     brd_engine_destroy(&daemon->engine);
     brd_clock_destroy(&daemon->clock);

@@ -122,8 +122,10 @@ brd_engine_start(struct brd_engine *engine, struct brd_engine_error *out_error)
     BRD_CHECK(!engine->started);
     if (engine->options.data_dir != NULL) {
         status = recovery_run(engine, out_error);
-        if (status != BRD_OK)
+        if (status != BRD_OK) {
+            brd_wal_close(&engine->wal); /* its threads may run already */
             return status;
+        }
     }
     engine->started = true;
     status = engine->wal != NULL ? checkpoint_start(engine) : BRD_OK;

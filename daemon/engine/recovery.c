@@ -130,6 +130,10 @@ loader_main(void *arg)
 
     brd_buf_init(&buf);
     do {
+        if (loader == load->replay->teller)
+            loader->status = check_stop(&redo);
+        if (loader->status != BRD_OK)
+            break;
         loader->status = snapshot_next_block(&load->reader, &buf, &records, &offset, &error);
         if (loader->status == BRD_NOT_FOUND)
             break;
@@ -138,13 +142,10 @@ loader_main(void *arg)
         else
             snprintf(loader->error.text, sizeof(loader->error.text), "%s", error.text);
         atomic_fetch_add_explicit(&load->done, records.size, memory_order_relaxed);
-        if (loader == load->replay->teller) {
+        if (loader == load->replay->teller)
             tell_progress(load->replay, "the snapshot loaded",
                           atomic_load_explicit(&load->done, memory_order_relaxed),
                           load->reader.info.bytes);
-            if (loader->status == BRD_OK)
-                loader->status = check_stop(&redo);
-        }
     } while (loader->status == BRD_OK &&
              !atomic_load_explicit(&load->failed, memory_order_relaxed));
     brd_buf_fini(&buf);
@@ -267,15 +268,20 @@ is_far_ahead(const struct brd_engine *engine, uint64_t ns)
 }
 
 /* Drop what is expired, and start the log above everything it holds. A recorded
- * time that the operator has told us to ignore is no floor: time would stand still. */
+ * time that the operator has told us to ignore is no floor: time would stand still.
+ *
+ * The start of the log is the first change of what is kept, so this is the last moment to
+ * give up; whoever is told to stop later begins to serve, and stops in the ordinary way. */
 static enum brd_status
 finish(struct brd_engine *engine, struct brd_engine_error *out_error)
 {
     struct redo redo = { .engine = engine, .error = out_error };
     struct brd_wal_error error = { .text = "" };
-    enum brd_status status;
+    enum brd_status status = check_stop(&redo);
     uint64_t work;
 
+    if (status != BRD_OK)
+        return status;
     if (!is_far_ahead(engine, brd_wal_time_ns(engine->wal)))
         atomic_store_explicit(&engine->floor_ns, brd_wal_time_ns(engine->wal),
                               memory_order_relaxed);
@@ -284,10 +290,10 @@ finish(struct brd_engine *engine, struct brd_engine_error *out_error)
         return wal_failed(out_error, status, &error);
     do {
         work = reaper_tick(engine);
-        status = check_stop(&redo);
-    } while (work > 0 && status == BRD_OK);
+    } while (work > 0 && check_stop(&redo) == BRD_OK);
+    out_error->text[0] = '\0';
     engine->recovered_expired = brd_counter_get(&engine->reaper.reaped);
-    return status;
+    return BRD_OK;
 }
 
 static enum brd_status

@@ -329,6 +329,26 @@ def sigterm_before_recovery_is_over_ends_with_0():
     shutil.rmtree(folder)
 
 
+def sigterm_while_a_start_evicts_ends_with_0():
+    """The log has begun, the daemon does not serve yet: the signal comes when the new segment is there."""
+    folder = scratch()
+    with Daemon("--max-memory", "1gb", data_dir=folder) as daemon, Client(daemon.listen) as client:
+        for first in range(0, 100_000, 1000):
+            items = [pb.KeyValue(key=b"%d" % i, value=b"v" * 300) for i in range(first, first + 1000)]
+            assert client.call(put_many=pb.PutMany(items=items)).status == pb.OK
+        assert daemon.stop() == 0
+    for _ in range(3):
+        seen = set(folder.glob("wal/*.wal"))
+        with Daemon("--max-memory", "8mb", "--eviction", "s3fifo", data_dir=folder, wait=False) as daemon:
+            until(lambda: set(folder.glob("wal/*.wal")) - seen)
+            daemon.signal(signal.SIGTERM)
+            assert daemon.wait() == 0, daemon.tail()
+    with Daemon("--max-memory", "1gb", data_dir=folder) as daemon, Client(daemon.listen) as client:
+        assert 0 < client.call(count=pb.Count()).number <= 100_000
+        assert daemon.stop() == 0
+    shutil.rmtree(folder)
+
+
 def without_durability_nothing_that_was_logged_is_taken():
     folder = scratch()
     with Daemon(data_dir=folder) as daemon, Client(daemon.listen) as client:
@@ -516,6 +536,7 @@ def main():
                  without_a_data_directory_named_there_is_one_here_or_where_systemd_says,
                  sigterm_under_load_ends_with_0_and_loses_nothing,
                  sigterm_before_recovery_is_over_ends_with_0,
+                 sigterm_while_a_start_evicts_ends_with_0,
                  without_durability_nothing_that_was_logged_is_taken,
                  stopping_waits_for_no_slow_reader,
                  data_and_epoch_go_on_after_stop_and_kill,

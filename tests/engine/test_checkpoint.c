@@ -613,7 +613,7 @@ look(void *arg)
     return looks++ == looks_before_stop;
 }
 
-/* Between blocks and in the log behind them; nothing is lost by it. */
+/* At the beginning, while the snapshot is loaded, before the log begins; nothing is lost by it. */
 START_TEST(loading_can_be_told_to_stop)
 {
     char value[4096];
@@ -628,18 +628,23 @@ START_TEST(loading_can_be_told_to_stop)
         ck_assert_int_eq(rig_put(&rig, key, value), BRD_OK);
     }
     (void)checkpoint_now();
-    for (i = 0; i < 15000; i++)
-        ck_assert_int_eq(rig_put(&rig, "again", "v"), BRD_OK);
     rig_stop(&rig);
-    looks = 0;
-    looks_before_stop = _i;
     rig.options.stop_wanted = look;
-    ck_assert_int_eq(rig_start(&rig), BRD_SHUTTING_DOWN);
-    brd_engine_destroy(&rig.engine);
+    for (i = 0;; i++) {
+        looks = 0;
+        looks_before_stop = i;
+        if (rig_start(&rig) == BRD_OK)
+            break;
+        ck_assert_ptr_nonnull(strstr(rig.error.text, "told to stop"));
+        brd_engine_destroy(&rig.engine);
+    }
+    /* There are some 32 blocks, of which others may load all but none. */
+    ck_assert_int_ge(i, 3);
+    rig_stop(&rig);
     rig.options.stop_wanted = NULL;
     up();
     ck_assert_int_eq(rig_do(&rig, REQUEST(COUNT)), BRD_OK);
-    ck_assert_int_eq(rig.reply.number, 2001);
+    ck_assert_int_eq(rig.reply.number, 2000);
 }
 END_TEST
 
@@ -674,7 +679,7 @@ main(void)
     tcase_add_test(tcase, a_log_that_ends_before_the_snapshot_does_is_refused);
     tcase_add_test(tcase, requests_wait_for_the_thread_and_triggers_fire);
     tcase_add_test(tcase, what_is_not_logged_is_in_no_snapshot);
-    tcase_add_loop_test(tcase, loading_can_be_told_to_stop, 0, 4);
+    tcase_add_test(tcase, loading_can_be_told_to_stop);
     tcase_add_test(tcase, a_daemon_without_a_log_has_nothing_to_checkpoint);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
