@@ -24,14 +24,15 @@ buffer_reserve_slow(struct buffer *buffer, size_t len)
         buffer->failed = true;
         return NULL;
     }
-    if (buffer->start > 0) {
+    /* Only where as much is free as is moved: n bytes cost O(n) copies in all. */
+    if (buffer->start > 0 && used <= buffer->start) {
         memmove(buffer->data, buffer->data + buffer->start, used);
         buffer->start = 0;
         buffer->end = used;
     }
-    if (buffer->data == NULL || buffer->capacity - used < len) {
+    if (buffer->data == NULL || buffer->capacity - buffer->end < len) {
         size_t capacity = buffer->capacity < CAPACITY_MIN ? CAPACITY_MIN : buffer->capacity;
-        while (capacity - used < len)
+        while (capacity - buffer->end < len)
             capacity *= 2;
         uint8_t *data = realloc(buffer->data, capacity);
         if (data == NULL) {

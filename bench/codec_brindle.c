@@ -108,6 +108,10 @@ brindle_encode(struct codec *codec, const struct request *request)
     case REQUEST_KINDS:
         break;
     }
+    if (status == BRD_LIMIT_EXCEEDED)
+        return bench_error_set(
+            &codec->error, "more requests would wait to be sent than a connection queues: lower "
+                           "--pipeline");
     if (status != BRD_OK)
         return bench_error_set(&codec->error, "a request could not be encoded: %s",
                                brd_status_text(status));
