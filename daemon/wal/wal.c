@@ -13,13 +13,15 @@
  *            written again before the sync: if a sync failed in an earlier life the
  *            system takes those pages for clean, and would not write them;
  *         2. remove what lies behind the end, newest first, each made durable, so
- *            that no gap is ever left; and what lies before meta's first segment,
- *            which a release (commit.c) did not get round to;
+ *            that no gap is ever left;
  *         3. meta: the new epoch (never used before, not even by a start that was
  *            cut short here) and a ceiling above every version ever issued;
  *         4. a new segment that says where the log had ended, then meta again,
  *            so that it can no longer go missing unnoticed;
- *         5. give back the disk space behind the end of the old segment.
+ *         5. remove what lies before meta's first segment, which a release (commit.c)
+ *            did not get round to. Not sooner: the meta that was found may have been in
+ *            the page cache only, and the disk's one still name the first of them;
+ *         6. give back the disk space behind the end of the old segment.
  * stop    writes and syncs what is queued, cuts the segment to its size, and
  *         records in meta that nothing was in flight.
  *
@@ -434,7 +436,7 @@ drop_released_one(void *arg, const char *name)
     return 0;
 }
 
-/* Failing is no failure: nobody looks at those files. */
+/* Step 5. Failing is no failure: nobody looks at those files. */
 static void
 drop_released(struct brd_wal *wal)
 {
@@ -536,7 +538,7 @@ begin_segment(struct brd_wal *wal, struct brd_wal_error *error)
     return store_meta(wal, error);
 }
 
-/* Step 5. Failing is no failure: the space is only not given back. */
+/* Step 6. Failing is no failure: the space is only not given back. */
 static void
 cut_last(struct brd_wal *wal)
 {
@@ -613,8 +615,6 @@ brd_wal_start(struct brd_wal *wal, struct brd_wal_error *out_error)
     CRASH_POINT("start_synced");
     if (status == BRD_OK)
         status = drop_rest(wal, out_error);
-    if (status == BRD_OK)
-        drop_released(wal);
     CRASH_POINT("start_dropped");
     if (status == BRD_OK)
         status = begin_epoch(wal, out_error);
@@ -624,6 +624,7 @@ brd_wal_start(struct brd_wal *wal, struct brd_wal_error *out_error)
     CRASH_POINT("start_segment");
     if (status != BRD_OK)
         return status;
+    drop_released(wal);
     cut_last(wal);
     brd_sequencer_set_ceiling(commit->sequencer, commit->meta.slot.ceiling);
     publish_replayed(wal);

@@ -245,6 +245,31 @@ START_TEST(a_file_that_cannot_be_removed_goes_with_the_next_start)
 }
 END_TEST
 
+START_TEST(a_start_removes_nothing_before_meta_is_durable)
+{
+    uint64_t version;
+
+    test_up(&test);
+    version = test_append_groups(&test, 10, BRD_DURABILITY_NORMAL);
+    (void)rotate();
+    faulty_fail(test.disk, FAULTY_UNLINK, 1, 1, EPERM);
+    ck_assert_int_eq(brd_wal_release(test.wal, version), BRD_OK);
+    test_append_groups(&test, 1, BRD_DURABILITY_FULL);
+    test_down(&test);
+    /* What the start finds in meta may be in the page cache only. */
+    ck_assert_uint_eq(replay_rest().records, 1);
+    faulty_fail_path(test.disk, "meta");
+    faulty_fail(test.disk, FAULTY_FDATASYNC, 1, 1, EIO);
+    ck_assert_int_eq(brd_wal_start(test.wal, &test.error), BRD_IO_ERROR);
+    ck_assert(has_segment(1));
+    test_kill(&test);
+    ck_assert_uint_eq(replay_rest().records, 1);
+    ck_assert_int_eq(brd_wal_start(test.wal, &test.error), BRD_OK);
+    ck_assert(!has_segment(1));
+    test_down(&test);
+}
+END_TEST
+
 START_TEST(a_failed_update_of_meta_removes_nothing)
 {
     uint64_t version;
@@ -358,6 +383,7 @@ suite(void)
     tcase_add_test(tcase, either_slot_of_meta_names_a_segment_that_is_there);
     tcase_add_test(tcase, power_may_fail_at_every_step_of_a_release);
     tcase_add_test(tcase, a_file_that_cannot_be_removed_goes_with_the_next_start);
+    tcase_add_test(tcase, a_start_removes_nothing_before_meta_is_durable);
     tcase_add_test(tcase, a_failed_update_of_meta_removes_nothing);
     tcase_add_test(tcase, no_segment_for_a_rotation_is_no_failure_of_the_log);
     tcase_add_test(tcase, whoever_waits_can_be_interrupted);
