@@ -267,6 +267,25 @@ is_far_ahead(const struct brd_engine *engine, uint64_t ns)
     return ns > now_ns && ns - now_ns > engine->options.max_clock_behind_ns;
 }
 
+/* The snapshot's name may be in the page cache only: the process that gave it may have
+ * ended before its sync of the directory. From now on older snapshots and segments go. */
+static enum brd_status
+keep_snapshot(struct brd_engine *engine, struct brd_engine_error *out_error)
+{
+    const struct brd_io *io = engine->options.io != NULL ? engine->options.io : brd_io_real();
+    struct redo redo = { .engine = engine, .error = out_error };
+    char path[4096];
+    int result;
+
+    if (engine->snapshot.start_version == 0)
+        return BRD_OK;
+    snprintf(path, sizeof(path), "%s/snapshots", engine->options.data_dir);
+    result = brd_file_sync_dir(io, path);
+    return result == 0 ? BRD_OK
+                       : redo_give_up(&redo, brd_file_status(result), "cannot sync %s: %s", path,
+                                      brd_file_error(result));
+}
+
 /* Drop what is expired, and start the log above everything it holds. A recorded
  * time that the operator has told us to ignore is no floor: time would stand still.
  *
@@ -285,6 +304,9 @@ finish(struct brd_engine *engine, struct brd_engine_error *out_error)
     if (!is_far_ahead(engine, brd_wal_time_ns(engine->wal)))
         atomic_store_explicit(&engine->floor_ns, brd_wal_time_ns(engine->wal),
                               memory_order_relaxed);
+    status = keep_snapshot(engine, out_error);
+    if (status != BRD_OK)
+        return status;
     status = brd_wal_start(engine->wal, &error);
     if (status != BRD_OK)
         return wal_failed(out_error, status, &error);

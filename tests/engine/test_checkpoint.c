@@ -327,6 +327,116 @@ START_TEST(power_may_fail_at_every_step_of_a_checkpoint)
 }
 END_TEST
 
+static void
+put_durably(const char *key, const char *value)
+{
+    ck_assert_int_eq(rig_do(&rig, REQUEST(PUT, KEY(key), VALUE(value),
+                                          .durability = BRD_DURABILITY_FULL)),
+                     BRD_OK);
+    wait_until_full(rig.reply.version);
+}
+
+/* The process ends without a word to the disk. */
+static void
+kill_engine(void)
+{
+    faulty_cut(disk);
+    rig_stop(&rig);
+    faulty_kill(disk);
+}
+
+/* The process ends at the nth change of a checkpoint, and the next one loses its power
+ * at the mth of its start or of its own checkpoint. What the first has left in the page
+ * cache the second has taken for true. */
+static bool
+kill_then_cut(long nth, long mth, enum faulty_keep keep, bool *out_was_cut)
+{
+    struct checkpoint_result result;
+    uint64_t ticket = 0;
+    bool was_killed;
+
+    up();
+    ck_assert_int_eq(rig_put(&rig, "a", "1"), BRD_OK);
+    (void)checkpoint_now();
+    put_durably("b", "2");
+    checkpointer = pthread_self();
+    faulty_cut_at(disk, nth);
+    ck_assert(checkpoint_ask(rig.engine, BRD_CHECKPOINT_FULL, &ticket, &result));
+    was_killed = faulty_is_cut(disk);
+    kill_engine();
+
+    faulty_cut_at(disk, mth);
+    ticket = 0;
+    if (rig_start(&rig) == BRD_OK)
+        ck_assert(checkpoint_ask(rig.engine, BRD_CHECKPOINT_FULL, &ticket, &result));
+    *out_was_cut = faulty_is_cut(disk);
+    faulty_cut(disk);
+    rig_stop(&rig);
+    faulty_reboot(disk, keep, next_random());
+
+    up();
+    assert_value(&rig, "a", "1");
+    assert_value(&rig, "b", "2");
+    return was_killed;
+}
+
+START_TEST(a_snapshot_under_a_name_that_was_not_synced_stays_once_it_was_loaded)
+{
+    struct checkpoint_result result;
+    char large[4096];
+    int i;
+
+    memset(large, 'x', sizeof(large) - 1);
+    large[sizeof(large) - 1] = '\0';
+    up();
+    put_durably("a", "1");
+    (void)checkpoint_now();
+    put_durably("b", "2");
+    faulty_fail_path(disk, "snapshots");
+    faulty_fail(disk, FAULTY_FSYNC, 1, 1, EIO);
+    result = checkpoint_with(BRD_CHECKPOINT_FULL);
+    ck_assert_int_eq(result.status, BRD_IO_ERROR);
+    faulty_clear(disk);
+    faulty_fail_path(disk, NULL);
+    kill_engine();
+
+    up();
+    ck_assert_uint_eq(rig.engine->recovered_uncovered, 0); /* there is a snapshot of all */
+    (void)checkpoint_now();                                /* ... and its log is not kept */
+    for (i = 0; i < 64; i++)
+        put_durably("c", large); /* the next segments are prepared: their names are synced */
+    faulty_cut(disk);
+    rig_stop(&rig);
+    faulty_reboot(disk, FAULTY_KEEP_NONE, 0);
+
+    up();
+    assert_value(&rig, "a", "1");
+    assert_value(&rig, "b", "2");
+}
+END_TEST
+
+START_TEST(power_may_fail_while_a_start_mends_a_killed_checkpoint)
+{
+    static const enum faulty_keep keeps[] = { FAULTY_KEEP_NONE, FAULTY_KEEP_ALL, FAULTY_KEEP_SOME };
+    bool was_killed = true;
+    long nth;
+
+    /* A few of the thousands of pairs, others each time. */
+    for (nth = 1; was_killed; nth += 1 + (long)(next_random() % 8)) {
+        bool was_cut = true;
+        long mth;
+
+        for (mth = 1; was_cut; mth += 1 + (long)(next_random() % 8)) {
+            was_killed = kill_then_cut(nth, mth, keeps[_i], &was_cut);
+            teardown();
+            setup();
+        }
+        ck_assert_int_gt(mth, 10);
+    }
+    ck_assert_int_gt(nth, 20);
+}
+END_TEST
+
 /* ---- a disk that refuses ---- */
 
 START_TEST(a_disk_that_refuses_costs_the_attempt_and_nothing_else)
@@ -672,6 +782,8 @@ main(void)
     tcase_add_test(tcase, what_is_written_meanwhile_comes_back);
     tcase_add_test(tcase, what_eviction_takes_meanwhile_is_gone);
     tcase_add_loop_test(tcase, power_may_fail_at_every_step_of_a_checkpoint, 0, 6);
+    tcase_add_test(tcase, a_snapshot_under_a_name_that_was_not_synced_stays_once_it_was_loaded);
+    tcase_add_loop_test(tcase, power_may_fail_while_a_start_mends_a_killed_checkpoint, 0, 3);
     tcase_add_test(tcase, a_disk_that_refuses_costs_the_attempt_and_nothing_else);
     tcase_add_test(tcase, a_failed_log_makes_no_snapshot);
     tcase_add_test(tcase, damage_of_a_snapshot_is_refused_and_named);
