@@ -7,7 +7,9 @@
  *      Whoever took a version up to S still holds the stripe until memory shows it,
  *      so nothing up to S is missed.
  *   3. E is the newest version now: no entry in the snapshot is newer. The log is
- *      synced up to E, so that the snapshot never knows more than the log.
+ *      synced up to E, so that the snapshot never knows more than the log. A log that
+ *      has failed drops changes which the walk may have seen, or whose traces, as of a
+ *      delete, it has not: then there is no snapshot, even if all up to E is synced.
  *   4. The snapshot gets its footer, a sync and its name, and is read again.
  *   5. Segments up to S go, then older snapshots. Until here the older snapshot and
  *      its log were whole, so there is no moment without one that is.

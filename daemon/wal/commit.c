@@ -736,7 +736,8 @@ commit_wait_synced(struct commit *commit, uint64_t version)
            atomic_load_explicit(&commit->synced_version, memory_order_relaxed) < version)
         status = wait_turn(commit);
     brd_mutex_unlock(&commit->lock);
-    return status;
+    /* Of a log that has failed memory may show what was dropped, before `poisoned` does. */
+    return queue_is_closed(commit->queue) ? BRD_READ_ONLY : status;
 }
 
 enum brd_status

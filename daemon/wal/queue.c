@@ -391,6 +391,13 @@ queue_close(struct queue *queue)
     brd_mutex_unlock(&queue->lock);
 }
 
+bool
+queue_is_closed(const struct queue *queue)
+{
+    /* Ordered by the queue's lock for who dropped it, by the stripe's for who saw it. */
+    return atomic_load_explicit(&queue->refusing, memory_order_relaxed);
+}
+
 void
 queue_stop(struct queue *queue)
 {

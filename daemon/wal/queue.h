@@ -103,6 +103,10 @@ bool queue_take_refused(struct queue *queue);
  * drops) what was pending. */
 void queue_close(struct queue *queue);
 
+/* Has it been closed? Whoever has seen in memory what a dropped record did is told
+ * so for certain: it was closed before. Any thread. */
+bool queue_is_closed(const struct queue *queue);
+
 /* The writer ends once everything is written. */
 void queue_stop(struct queue *queue);
 

@@ -179,7 +179,8 @@ BRD_MUST_CHECK enum brd_status
 brd_wal_rotate(struct brd_wal *wal, struct brd_wal_position *out_position);
 
 /* Wait until everything up to version is synced. Returns BRD_OK, BRD_READ_ONLY or
- * BRD_SHUTTING_DOWN. */
+ * BRD_SHUTTING_DOWN. BRD_OK also says that nothing in memory is missing in the log: what
+ * the caller has seen there before the call was not dropped. */
 BRD_MUST_CHECK enum brd_status brd_wal_wait_synced(struct brd_wal *wal, uint64_t version);
 
 /* Something else keeps, durably, all that was written up to version: remove the

@@ -4,6 +4,7 @@
 #include "wal_test.h"
 
 #include <errno.h>
+#include <sched.h>
 
 static struct log_test test;
 
@@ -369,6 +370,31 @@ START_TEST(a_sync_can_be_waited_for)
 }
 END_TEST
 
+START_TEST(nothing_counts_as_synced_once_records_may_be_dropped)
+{
+    uint8_t content[16] = { 0 };
+    struct brd_wal_payload payload = { .head = brd_bytes(content, sizeof(content)) };
+    uint64_t version;
+
+    test_up(&test);
+    version = test_append_many(&test, 1, false);
+    ck_assert_int_eq(brd_wal_wait_synced(test.wal, version), BRD_OK);
+    ck_assert_int_eq(brd_wal_reserve(test.wal, sizeof(content)), BRD_OK);
+    /* An update of meta fails while nothing is unsynced: its ceiling has come near. */
+    faulty_fail_path(test.disk, "meta");
+    faulty_fail(test.disk, FAULTY_FDATASYNC, 1, 1, EIO);
+    brd_clock_advance(test.clock, 3 * BRD_NS_PER_S);
+    while (!brd_wal_poisoned(test.wal))
+        sched_yield();
+    ck_assert_uint_gt(brd_wal_append(test.wal, sizeof(content), TEST_NOW_NS, &payload, false),
+                      version);
+    ck_assert_uint_eq(brd_wal_last_version(test.wal), version);
+    ck_assert_uint_eq(brd_wal_committed(test.wal, BRD_DURABILITY_FULL), version);
+    ck_assert_int_eq(brd_wal_wait_synced(test.wal, version), BRD_READ_ONLY);
+    test_kill(&test);
+}
+END_TEST
+
 static Suite *
 suite(void)
 {
@@ -388,6 +414,7 @@ suite(void)
     tcase_add_test(tcase, no_segment_for_a_rotation_is_no_failure_of_the_log);
     tcase_add_test(tcase, whoever_waits_can_be_interrupted);
     tcase_add_test(tcase, a_sync_can_be_waited_for);
+    tcase_add_test(tcase, nothing_counts_as_synced_once_records_may_be_dropped);
     suite_add_tcase(s, tcase);
     return s;
 }
