@@ -10,7 +10,7 @@
  *      synced up to E, so that the snapshot never knows more than the log. A log that
  *      has failed drops changes which the walk may have seen, or whose traces, as of a
  *      delete, it has not: then there is no snapshot, even if all up to E is synced.
- *   4. The snapshot gets its footer, a sync and its name, and is read again.
+ *   4. The snapshot gets its footer and a sync, is read again, and gets its name.
  *   5. Segments up to S go, then older snapshots. Until here the older snapshot and
  *      its log were whole, so there is no moment without one that is.
  *
@@ -217,7 +217,6 @@ make_snapshot(struct run *run, uint64_t start_version)
     struct brd_snapshot_error error;
     enum brd_status status;
     uint64_t end_version;
-    char *path;
     int result;
 
     memcpy(header.uuid, brd_wal_uuid(engine->wal).data, sizeof(header.uuid));
@@ -240,21 +239,19 @@ make_snapshot(struct run *run, uint64_t start_version)
         return status;
     }
     CRASH_POINT("checkpoint_log_synced");
-    result = snapshot_finish(&run->writer, end_version);
-    if (result != 0)
+    result = snapshot_complete(&run->writer, end_version);
+    if (result != 0) {
+        snapshot_abandon(&run->writer);
         return write_failed(run, result);
-    path = snapshot_path(engine->options.data_dir, start_version);
-    status = path == NULL ? BRD_OUT_OF_MEMORY
-                          : snapshot_verify(io, path, &run->result->snapshot, &error);
-    if (status != BRD_OK) {
-        /* Out of the way with it, or the next start would trust it. */
-        fail(run, status, "the snapshot was written but cannot be read: %s",
-             path != NULL ? error.text : "out of memory");
-        if (path != NULL)
-            (void)io->unlink(io->ctx, path);
     }
-    free(path);
-    return status;
+    status = snapshot_verify(io, run->writer.tmp_path, &run->result->snapshot, &error);
+    CRASH_POINT("checkpoint_verified");
+    if (status != BRD_OK) {
+        snapshot_abandon(&run->writer);
+        return fail(run, status, "the snapshot was written but cannot be read: %s", error.text);
+    }
+    result = snapshot_publish(&run->writer);
+    return result == 0 ? BRD_OK : write_failed(run, result);
 }
 
 /* Records in the log, those found by recovery included, before a position. */
@@ -307,7 +304,6 @@ run_steps(struct run *run, uint64_t ticket)
         status = make_snapshot(run, position.version);
         if (status != BRD_OK)
             return status;
-        CRASH_POINT("checkpoint_verified");
     }
     note_covered(engine, ticket, &position, run->result);
     tell_parked(engine);

@@ -3,8 +3,8 @@
  * The writer makes each block durable in steps of SYNC_BYTES, so that the last
  * sync is short and the log's own syncs do not stand behind a gigabyte of others.
  *
- * Order of the end: footer, sync, rename, sync of the directory. A file under its
- * final name is therefore whole, whenever power fails. */
+ * Order of the end: footer, sync, read back, rename, sync of the directory. A file under
+ * its final name is therefore whole, whenever power fails. */
 #include "engine/snapshot.h"
 
 #include "base/check.h"
@@ -267,7 +267,7 @@ snapshot_add_large(struct snapshot_writer *writer, uint64_t version, uint64_t ns
 }
 
 int
-snapshot_finish(struct snapshot_writer *writer, uint64_t end_version)
+snapshot_complete(struct snapshot_writer *writer, uint64_t end_version)
 {
     const struct brd_io *io = writer->io;
     struct snapshot_footer footer = { .magic = SNAPSHOT_FOOTER_MAGIC, .end_version = end_version };
@@ -283,8 +283,15 @@ snapshot_finish(struct snapshot_writer *writer, uint64_t end_version)
     if (result == 0)
         result = io->fdatasync(io->ctx, writer->fd);
     CRASH_POINT("snapshot_synced");
-    if (result == 0)
-        result = io->rename(io->ctx, writer->tmp_path, writer->path);
+    return result;
+}
+
+int
+snapshot_publish(struct snapshot_writer *writer)
+{
+    const struct brd_io *io = writer->io;
+    int result = io->rename(io->ctx, writer->tmp_path, writer->path);
+
     CRASH_POINT("snapshot_renamed");
     if (result != 0) {
         snapshot_abandon(writer);

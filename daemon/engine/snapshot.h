@@ -104,11 +104,14 @@ snapshot_add_large(struct snapshot_writer *writer, uint64_t version, uint64_t ns
 /* Write the block in memory if it is full, or if `all` is said and there is one. */
 BRD_MUST_CHECK int snapshot_flush(struct snapshot_writer *writer, bool all);
 
-/* Footer, sync, the name that counts, and that durable. Frees the writer's memory
- * in any case; after an error the file is gone. */
-BRD_MUST_CHECK int snapshot_finish(struct snapshot_writer *writer, uint64_t end_version);
+/* Footer, and all of it durable under its temporary name, where it can be read. */
+BRD_MUST_CHECK int snapshot_complete(struct snapshot_writer *writer, uint64_t end_version);
 
-/* Give it up. */
+/* The name that counts, and that durable; another file of the name is replaced. Frees
+ * the writer's memory in any case; after an error the file is gone. */
+BRD_MUST_CHECK int snapshot_publish(struct snapshot_writer *writer);
+
+/* Give it up: the file goes. */
 void snapshot_abandon(struct snapshot_writer *writer);
 
 /* ---- Reading ---- */

@@ -485,6 +485,32 @@ START_TEST(a_disk_that_refuses_costs_the_attempt_and_nothing_else)
 }
 END_TEST
 
+START_TEST(a_snapshot_that_cannot_be_read_back_gets_no_name)
+{
+    struct checkpoint_result result;
+    uint64_t renames;
+
+    up();
+    ck_assert_int_eq(rig_put(&rig, "a", "1"), BRD_OK);
+    (void)checkpoint_now();
+    ck_assert_int_eq(rig_put(&rig, "a", "2"), BRD_OK);
+    faulty_fail_path(disk, "snapshots");
+    faulty_fail(disk, FAULTY_READ, 1, 1, EIO);
+    renames = faulty_calls(disk, FAULTY_RENAME);
+    result = checkpoint_with(BRD_CHECKPOINT_FULL);
+    ck_assert_int_eq(result.status, BRD_IO_ERROR);
+    ck_assert_ptr_nonnull(strstr(result.text, "cannot be read"));
+    /* Taking the name away again would not be enough: power may fail before that is
+     * durable, and the newest snapshot is the one that counts. */
+    ck_assert_uint_eq(faulty_calls(disk, FAULTY_RENAME), renames);
+    faulty_cut(disk);
+    rig_stop(&rig);
+    faulty_reboot(disk, FAULTY_KEEP_NONE, 0);
+    up();
+    assert_value(&rig, "a", "2");
+}
+END_TEST
+
 START_TEST(a_failed_log_makes_no_snapshot)
 {
     struct checkpoint_result result;
@@ -785,6 +811,7 @@ main(void)
     tcase_add_test(tcase, a_snapshot_under_a_name_that_was_not_synced_stays_once_it_was_loaded);
     tcase_add_loop_test(tcase, power_may_fail_while_a_start_mends_a_killed_checkpoint, 0, 3);
     tcase_add_test(tcase, a_disk_that_refuses_costs_the_attempt_and_nothing_else);
+    tcase_add_test(tcase, a_snapshot_that_cannot_be_read_back_gets_no_name);
     tcase_add_test(tcase, a_failed_log_makes_no_snapshot);
     tcase_add_test(tcase, damage_of_a_snapshot_is_refused_and_named);
     tcase_add_test(tcase, a_snapshot_that_is_missing_or_foreign_is_refused);
