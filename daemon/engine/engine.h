@@ -229,6 +229,22 @@ brd_snapshot_check(const struct brd_io *io, const char *data_dir, struct brd_byt
                    uint64_t base_version, uint64_t end_version, bool whole,
                    struct brd_snapshot_info *out_info, struct brd_snapshot_error *out_error);
 
+/* What a visit of a snapshot calls: begin once, then record for each entry: its
+ * version, and one change of kind put. Borrowed for the call. Anything but BRD_OK
+ * ends the visit with that status. */
+struct brd_snapshot_visitor {
+    void *arg;
+    enum brd_status (*begin)(void *arg, const char *path, const struct brd_snapshot_info *info);
+    enum brd_status (*record)(void *arg, uint64_t version, struct brd_bytes payload);
+};
+
+/* Read the newest snapshot of a data directory, in the order of the file: what was
+ * visited is whole. Returns BRD_OK, BRD_NOT_FOUND (there is none), as
+ * brd_snapshot_check, or what the visitor returned. Any thread. */
+BRD_MUST_CHECK enum brd_status brd_snapshot_visit(const struct brd_io *io, const char *data_dir,
+                                                  const struct brd_snapshot_visitor *visitor,
+                                                  struct brd_snapshot_error *out_error);
+
 /* Visit every live entry (tests, tools): key, value, version, deadline. Slices
  * under the stripes; visit copies. */
 void brd_engine_walk(struct brd_engine *engine,

@@ -665,6 +665,55 @@ brd_snapshot_check(const struct brd_io *io, const char *data_dir, struct brd_byt
     return status;
 }
 
+static enum brd_status
+visit_blocks(struct snapshot_reader *reader, const struct brd_snapshot_visitor *visitor,
+             struct brd_snapshot_error *error)
+{
+    struct brd_bytes records;
+    struct brd_bytes payload;
+    enum brd_status status;
+    struct brd_buf buf;
+    uint64_t offset;
+    uint64_t version;
+
+    brd_buf_init(&buf);
+    do {
+        status = snapshot_next_block(reader, &buf, &records, &offset, error);
+        while (status == BRD_OK && snapshot_next_record(&records, &version, &payload))
+            status = visitor->record(visitor->arg, version, payload);
+    } while (status == BRD_OK);
+    brd_buf_fini(&buf);
+    return status == BRD_NOT_FOUND ? BRD_OK : status;
+}
+
+enum brd_status
+brd_snapshot_visit(const struct brd_io *io, const char *data_dir,
+                   const struct brd_snapshot_visitor *visitor, struct brd_snapshot_error *out_error)
+{
+    struct snapshot_reader reader;
+    enum brd_status status;
+    uint64_t version = 0;
+    char *path;
+
+    status = snapshot_newest(io, data_dir, &version, out_error);
+    if (status == BRD_NOT_FOUND)
+        return set_error(out_error, status, data_dir, 0, "%s holds no snapshot", data_dir);
+    if (status != BRD_OK)
+        return status;
+    path = snapshot_path(data_dir, version);
+    if (path == NULL)
+        return set_error(out_error, BRD_OUT_OF_MEMORY, data_dir, 0, "out of memory");
+    status = snapshot_open(&reader, io, path, out_error);
+    if (status == BRD_OK) {
+        status = visitor->begin(visitor->arg, path, &reader.info);
+        if (status == BRD_OK)
+            status = visit_blocks(&reader, visitor, out_error);
+        snapshot_close(&reader);
+    }
+    free(path);
+    return status;
+}
+
 struct removal {
     const struct brd_io *io;
     const char *data_dir;

@@ -1,264 +1,292 @@
-/* brindle-wal: looks at a log, offline or beside a running daemon. It changes
- * nothing and takes no lock; beside a daemon it sees the log up to some moment.
+/* brindle-wal: looks at a data directory, offline or beside a running daemon.
  *
- * It reads through brd_wal_visit, the same reader that recovery uses: what it
- * calls whole is what a start would apply. */
-#include "print.h"
+ * Here: the tables of commands and options, and how the program ends. What the
+ * commands do is in look.c. */
+#include "tool.h"
+#include "when.h"
 
-#include "engine/engine.h"
-
+#include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    EXIT_DONE = 0,
-    EXIT_FAILED = 1,
-    EXIT_USAGE = 2,
-    EXIT_DAMAGED = 3,
+/* ---- Commands ---- */
+
+#define FOR_DUMP   1u
+#define FOR_VERIFY 2u
+#define FOR_STAT   4u
+#define FOR_ALL    ~0u
+
+static const struct command {
+    const char *name;
+    unsigned bit;
+    int operands;
+    const char *usage;
+    const char *help;
+    int (*run)(struct tool *tool);
+} commands[] = {
+    { "dump", FOR_DUMP, 1, "dump DATA-DIR", "print every segment, group and record", look_dump },
+    { "verify", FOR_VERIFY, 1, "verify DATA-DIR",
+      "read everything, the newest snapshot too; say whether a start would", look_verify },
+    { "stat", FOR_STAT, 1, "stat DATA-DIR", "what meta says, and totals", look_stat },
 };
 
-static const char usage[] =
-    "usage: brindle-wal COMMAND [OPTIONS] DATA-DIR\n"
-    "\n"
-    "  dump      print every segment, group and record\n"
-    "  verify    read everything, the newest snapshot too; say whether a start would\n"
-    "  stat      what meta says, and totals\n"
-    "\n"
-    "  --format text|json   json: one object a line (default: text)\n"
-    "  --from VERSION       dump: only records of this version and above\n"
-    "  --to VERSION         dump: ... and not above this one\n"
-    "  --values             dump: values too, not only their sizes\n"
-    "  --records            dump: records only\n"
-    "  --help, --version\n"
-    "\n"
-    "Exit status: 0 the log is whole (a torn end is no damage), 1 it could not be read,\n"
-    "2 usage, 3 damaged.\n";
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
-struct tool {
-    struct print print;
-    const char *command;
-    const char *dir;
-    uint64_t from;
-    uint64_t to;
-    bool records_only;
-    uint64_t groups;
+/* ---- Options ---- */
+
+static bool
+set_format(struct tool *tool, const char *value)
+{
+    tool->print.json = strcmp(value, "json") == 0;
+    return tool->print.json || strcmp(value, "text") == 0;
+}
+
+static bool
+set_from(struct tool *tool, const char *value)
+{
+    return when_parse(value, &tool->filter.from);
+}
+
+static bool
+set_to(struct tool *tool, const char *value)
+{
+    return when_parse(value, &tool->filter.to);
+}
+
+static bool
+set_key(struct tool *tool, const char *value)
+{
+    return filter_set_key(&tool->filter, value, false);
+}
+
+static bool
+set_prefix(struct tool *tool, const char *value)
+{
+    return filter_set_key(&tool->filter, value, true);
+}
+
+static bool
+set_namespace(struct tool *tool, const char *value)
+{
+    return filter_set_namespace(&tool->filter, value);
+}
+
+static bool
+set_snapshot(struct tool *tool, const char *value)
+{
+    (void)value;
+    return tool->snapshot = true;
+}
+
+static bool
+set_values(struct tool *tool, const char *value)
+{
+    (void)value;
+    return tool->print.values = true;
+}
+
+static bool
+set_records(struct tool *tool, const char *value)
+{
+    (void)value;
+    return tool->records_only = true;
+}
+
+static const struct option {
+    const char *name;
+    unsigned commands; /* that know it */
+    const char *takes; /* NULL: nothing */
+    const char *wants; /* what it takes, in a sentence */
+    const char *help;
+    bool (*set)(struct tool *tool, const char *value);
+} options[] = {
+    { "--format", FOR_ALL, "text|json", "text or json", "json: one object a line (default: text)",
+      set_format },
+    { "--from", FOR_DUMP, "VERSION", "a version or a time",
+      "dump: only what is of this version and above", set_from },
+    { "--to", FOR_DUMP, "VERSION", "a version or a time", "dump: ... and not above this one",
+      set_to },
+    { "--key", FOR_DUMP, "KEY", "a key as dump prints it: \\xHH, \\\\ and \\\"",
+      "dump: only changes of this key, and clears", set_key },
+    { "--prefix", FOR_DUMP, "KEY", "a key as dump prints it: \\xHH, \\\\ and \\\"",
+      "dump: only changes of keys that begin so, and clears", set_prefix },
+    { "--namespace", FOR_DUMP, "NAME", "default, or the number of a namespace",
+      "dump: only changes in this namespace", set_namespace },
+    { "--snapshot", FOR_DUMP, NULL, NULL, "dump: the newest snapshot instead of the log",
+      set_snapshot },
+    { "--values", FOR_DUMP, NULL, NULL, "dump: values too, not only their sizes", set_values },
+    { "--records", FOR_DUMP, NULL, NULL, "dump: records only", set_records },
 };
+
+#define OPTION_COUNT (sizeof(options) / sizeof(options[0]))
+
+static void
+print_usage(FILE *out)
+{
+    size_t i;
+
+    fputs("usage: brindle-wal COMMAND [OPTIONS] ...\n\n", out);
+    for (i = 0; i < COMMAND_COUNT; i++)
+        fprintf(out, "  %-17s %s\n", commands[i].usage, commands[i].help);
+    fputs("\n", out);
+    for (i = 0; i < OPTION_COUNT; i++) {
+        char text[40];
+
+        snprintf(text, sizeof(text), "%s%s%s", options[i].name, options[i].takes != NULL ? " " : "",
+                 options[i].takes != NULL ? options[i].takes : "");
+        fprintf(out, "  %-19s %s\n", text, options[i].help);
+    }
+    fputs("  --help, --version\n\n"
+          "A VERSION may be a time: 2026-01-02T03:04:05Z, or Unix seconds.\n\n"
+          "Exit status: 0 all is well (a torn end is no damage), 1 something could not be read\n"
+          "or written, 2 usage, 3 damaged.\n",
+          out);
+}
 
 /* ---- Arguments ---- */
 
 static int
 complain(const char *what, const char *which)
 {
-    fprintf(stderr, "brindle-wal: %s%s\n%s", what, which, usage);
+    fprintf(stderr, "brindle-wal: %s%s\nSee: brindle-wal --help\n", what, which);
     return EXIT_USAGE;
 }
 
-static bool
-parse_version(const char *text, uint64_t *out)
+static const struct command *
+find_command(const char *name)
 {
-    char *end = NULL;
+    size_t i;
 
-    if (text[0] < '0' || text[0] > '9')
-        return false;
-    *out = strtoull(text, &end, 10);
-    return *end == '\0';
+    for (i = 0; i < COMMAND_COUNT; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
 }
 
-/* The value of an option that is given as `--name value` or `--name=value`, or
- * NULL where argv[*i] is another one. Advances *i past a separate value. */
-static const char *
-option_value(const char *name, int argc, char **argv, int *i)
+/* The option in a word: "--name" or "--name=value". */
+static const struct option *
+find_option(const char *word)
 {
-    size_t size = strlen(name);
-    const char *value;
+    size_t size = strcspn(word, "=");
+    size_t i;
 
-    if (strncmp(argv[*i], name, size) != 0)
-        return NULL;
-    if (argv[*i][size] == '=')
-        return argv[*i] + size + 1;
-    if (argv[*i][size] != '\0')
-        return NULL;
-    value = *i + 1 < argc ? argv[++*i] : NULL;
-    return value != NULL ? value : "";
+    for (i = 0; i < OPTION_COUNT; i++)
+        if (strlen(options[i].name) == size && memcmp(options[i].name, word, size) == 0)
+            return &options[i];
+    return NULL;
 }
 
+/* argv[*at] is an option; take it and its value. */
 static int
-parse_option(struct tool *tool, int argc, char **argv, int *i)
+take_option(struct tool *tool, const struct command *command, int argc, char **argv, int *at)
 {
-    const char *option = argv[*i];
-    const char *value;
+    const char *equals = strchr(argv[*at], '=');
+    const char *value = equals != NULL ? equals + 1 : NULL;
+    const struct option *option = find_option(argv[*at]);
 
-    if (strcmp(option, "--values") == 0) {
-        tool->print.values = true;
-    } else if (strcmp(option, "--records") == 0) {
-        tool->records_only = true;
-    } else if ((value = option_value("--format", argc, argv, i)) != NULL) {
-        tool->print.json = strcmp(value, "json") == 0;
-        if (!tool->print.json && strcmp(value, "text") != 0)
-            return complain("--format is text or json, not ", value);
-    } else if ((value = option_value("--from", argc, argv, i)) != NULL) {
-        if (!parse_version(value, &tool->from))
-            return complain("--from wants a version, not ", value);
-    } else if ((value = option_value("--to", argc, argv, i)) != NULL) {
-        if (!parse_version(value, &tool->to))
-            return complain("--to wants a version, not ", value);
-    } else {
-        return complain("there is no option ", option);
+    if (option == NULL || (option->commands & command->bit) == 0) {
+        fprintf(stderr, "brindle-wal: %s: ", command->name);
+        return complain("there is no option ", argv[*at]);
+    }
+    if (option->takes == NULL && value != NULL)
+        return complain("this takes no value: ", argv[*at]);
+    if (option->takes != NULL && value == NULL)
+        value = *at + 1 < argc ? argv[++*at] : "";
+    if (!option->set(tool, value)) {
+        fprintf(stderr, "brindle-wal: %s wants %s, not \"%s\"\n", option->name, option->wants,
+                value);
+        return EXIT_USAGE;
     }
     return EXIT_DONE;
 }
 
 static int
-parse(struct tool *tool, int argc, char **argv)
+parse(struct tool *tool, const struct command *command, int argc, char **argv)
 {
+    bool literal = false; /* behind -- */
     int i;
 
-    for (i = 1; i < argc; i++) {
+    for (i = 2; i < argc; i++) {
         int status = EXIT_DONE;
 
-        if (argv[i][0] == '-')
-            status = parse_option(tool, argc, argv, &i);
-        else if (tool->command == NULL)
-            tool->command = argv[i];
-        else if (tool->dir == NULL)
-            tool->dir = argv[i];
+        if (!literal && strcmp(argv[i], "--") == 0)
+            literal = true;
+        else if (!literal && argv[i][0] == '-')
+            status = take_option(tool, command, argc, argv, &i);
+        else if (tool->operand_count < command->operands)
+            tool->operands[tool->operand_count++] = argv[i];
         else
-            status = complain("one data directory, please; what is ", argv[i]);
+            status = complain("there is one word too many: ", argv[i]);
         if (status != EXIT_DONE)
             return status;
     }
-    if (tool->command == NULL)
-        return complain("say what to do", "");
-    if (strcmp(tool->command, "dump") != 0 && strcmp(tool->command, "verify") != 0 &&
-        strcmp(tool->command, "stat") != 0)
-        return complain("there is no command ", tool->command);
-    return tool->dir == NULL ? complain("say where the data is", "") : EXIT_DONE;
-}
-
-/* ---- Work ---- */
-
-static enum brd_status
-on_segment(void *arg, const struct brd_wal_segment_view *segment)
-{
-    const struct tool *tool = arg;
-
-    if (!tool->records_only)
-        print_segment(&tool->print, segment);
-    return BRD_OK;
-}
-
-static enum brd_status
-on_group(void *arg, const struct brd_wal_group_view *group)
-{
-    const struct tool *tool = arg;
-
-    if (!tool->records_only && group->last_version >= tool->from && group->base_version < tool->to)
-        print_group(&tool->print, group);
-    return BRD_OK;
-}
-
-static enum brd_status
-on_record(void *arg, const struct brd_wal_group_view *group, uint64_t version,
-          struct brd_bytes payload)
-{
-    const struct tool *tool = arg;
-
-    (void)group;
-    if (version >= tool->from && version <= tool->to)
-        print_record(&tool->print, version, payload);
-    return BRD_OK;
-}
-
-static enum brd_status
-count_group(void *arg, const struct brd_wal_group_view *group)
-{
-    struct tool *tool = arg;
-
-    (void)group;
-    tool->groups++;
-    return BRD_OK;
-}
-
-static int
-fail(const struct tool *tool, enum brd_status status, const struct brd_wal_error *error)
-{
-    bool damaged = status == BRD_CORRUPT;
-
-    print_error(&tool->print, status, error);
-    fflush(stdout);
-    fprintf(stderr, "brindle-wal: %s\n", error->text);
-    return damaged ? EXIT_DAMAGED : EXIT_FAILED;
-}
-
-static int
-run(struct tool *tool)
-{
-    const struct brd_wal_options options = { .dir = tool->dir, .read_only = true };
-    const bool dumps = strcmp(tool->command, "dump") == 0;
-    const struct brd_wal_visitor visitor = {
-        .arg = tool,
-        .segment = dumps ? on_segment : NULL,
-        .group = dumps ? on_group : count_group,
-        .record = dumps ? on_record : NULL,
-    };
-    struct brd_wal_identity identity;
-    struct brd_wal_report report;
-    struct brd_wal_error error = { 0 };
-    struct brd_snapshot_error snapshot_error = { .text = "out of memory" };
-    struct brd_snapshot_info snapshot;
-    struct brd_wal *wal = NULL;
-    enum brd_status status = brd_wal_open(&options, &wal, &error);
-
-    if (status != BRD_OK)
-        return fail(tool, status, &error);
-    brd_wal_get_identity(wal, &identity);
-    if (strcmp(tool->command, "stat") == 0)
-        print_identity(&tool->print, tool->dir, &identity);
-    status = brd_wal_visit(wal, &visitor, &report, &error);
-    if (status == BRD_OK && !dumps) {
-        uint64_t base_version = brd_wal_base_version(wal);
-        uint64_t last_version = report.last_version;
-
-        status =
-            brd_snapshot_check(brd_io_real(), tool->dir, brd_wal_uuid(wal), base_version,
-                               last_version > base_version ? last_version : base_version,
-                               strcmp(tool->command, "verify") == 0, &snapshot, &snapshot_error);
-        if (status != BRD_OK) {
-            memcpy(error.text, snapshot_error.text, sizeof(error.text));
-            memcpy(error.path, snapshot_error.path, sizeof(error.path));
-            error.offset = snapshot_error.offset;
-        }
-    }
-    brd_wal_close(&wal);
-    if (status != BRD_OK)
-        return fail(tool, status, &error);
-    if (!dumps)
-        print_report(&tool->print, &report, tool->groups);
-    if (!dumps && snapshot.start_version != 0)
-        print_snapshot(&tool->print, &snapshot);
-    if (strcmp(tool->command, "verify") == 0 && !tool->print.json)
-        printf("%s is whole\n", tool->dir);
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        fprintf(stderr, "brindle-wal: cannot write the output\n");
-        return EXIT_FAILED;
-    }
+    if (tool->operand_count < command->operands)
+        return complain("usage: brindle-wal ", command->usage);
+    if (tool->filter.by_key && tool->filter.by_prefix)
+        return complain("--key and --prefix at once", "");
     return EXIT_DONE;
+}
+
+/* ---- The end ---- */
+
+int
+tool_fail(const struct tool *tool, enum brd_status status, const struct brd_wal_error *error)
+{
+    print_error(&tool->print, status, error);
+    fflush(tool->print.out);
+    fprintf(stderr, "brindle-wal: %s\n", error->text);
+    return status == BRD_CORRUPT ? EXIT_DAMAGED : EXIT_FAILED;
+}
+
+bool
+tool_is_deaf(const struct tool *tool)
+{
+    return ferror(tool->print.out) != 0;
+}
+
+int
+tool_end(const struct tool *tool)
+{
+    errno = 0;
+    if (fflush(tool->print.out) == 0 && !ferror(tool->print.out))
+        return EXIT_DONE;
+    if (errno == EPIPE)
+        return EXIT_DONE;
+    fprintf(stderr, "brindle-wal: cannot write the output\n");
+    return EXIT_FAILED;
 }
 
 int
 main(int argc, char **argv)
 {
-    struct tool tool = { .print = { .out = stdout }, .to = UINT64_MAX };
+    const char *name = argc > 1 ? argv[1] : "";
+    const struct command *command = find_command(name);
+    struct tool tool = { .print = { .out = stdout }, .command = name };
     int status;
+    int i;
 
-    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
-        fputs(usage, stdout);
-        return EXIT_DONE;
-    }
-    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+    for (i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--help") == 0) {
+            print_usage(stdout);
+            return EXIT_DONE;
+        }
+    if (strcmp(name, "--version") == 0) {
         printf("brindle-wal %s\n", BRINDLE_VERSION);
         return EXIT_DONE;
     }
-    status = parse(&tool, argc, argv);
-    return status != EXIT_DONE ? status : run(&tool);
+    if (command == NULL && name[0] == '-')
+        return complain("there is no option ", name);
+    if (command == NULL) {
+        if (name[0] == '\0')
+            print_usage(stderr);
+        return complain(name[0] == '\0' ? "say what to do" : "there is no command ", name);
+    }
+    signal(SIGPIPE, SIG_IGN);
+    filter_init(&tool.filter);
+    status = parse(&tool, command, argc, argv);
+    if (status == EXIT_DONE)
+        status = command->run(&tool);
+    filter_fini(&tool.filter);
+    return status;
 }

@@ -1,6 +1,6 @@
 #include "print.h"
 
-#include "engine/engine.h"
+#include "when.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -8,15 +8,59 @@
 
 #define HEX_SHOWN 256 /* bytes of a payload that nobody knows, in text */
 
-static bool
-is_plain(struct brd_bytes bytes)
+/* How many bytes the UTF-8 sequence at the front has; 0: it is none. Neither longer
+ * forms than needed nor surrogates are one. */
+static size_t
+utf8_size(struct brd_bytes bytes)
 {
+    uint8_t first = bytes.data[0];
+    size_t size = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    uint32_t code = size == 1 ? first : first & (0x7fu >> size);
+    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
     size_t i;
 
-    for (i = 0; i < bytes.size; i++)
-        if (bytes.data[i] < 0x20 || bytes.data[i] > 0x7e)
+    if ((first >= 0x80 && first < 0xc2) || first > 0xf4 || size > bytes.size)
+        return 0;
+    for (i = 1; i < size; i++) {
+        if ((bytes.data[i] & 0xc0) != 0x80)
+            return 0;
+        code = code << 6 | (bytes.data[i] & 0x3f);
+    }
+    return code < least[size] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) ? 0 : size;
+}
+
+static bool
+is_utf8(struct brd_bytes bytes)
+{
+    while (bytes.size > 0) {
+        size_t size = utf8_size(bytes);
+
+        if (size == 0)
             return false;
+        bytes = brd_bytes(bytes.data + size, bytes.size - size);
+    }
     return true;
+}
+
+static void
+put_base64(FILE *out, struct brd_bytes bytes)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t i;
+
+    for (i = 0; i < bytes.size; i += 3) {
+        size_t left = bytes.size - i;
+        uint32_t three = (uint32_t)bytes.data[i] << 16;
+
+        if (left > 1)
+            three |= (uint32_t)bytes.data[i + 1] << 8;
+        if (left > 2)
+            three |= bytes.data[i + 2];
+        putc(digits[three >> 18], out);
+        putc(digits[three >> 12 & 63], out);
+        putc(left > 1 ? digits[three >> 6 & 63] : '=', out);
+        putc(left > 2 ? digits[three & 63] : '=', out);
+    }
 }
 
 static void
@@ -48,9 +92,9 @@ put_quoted(FILE *out, struct brd_bytes bytes)
     putc('"', out);
 }
 
-/* A JSON string; the bytes are printable ASCII or a path. */
+/* A JSON string; the bytes are UTF-8. */
 static void
-put_json_string(FILE *out, struct brd_bytes bytes)
+put_json_text(FILE *out, struct brd_bytes bytes)
 {
     size_t i;
 
@@ -68,34 +112,32 @@ put_json_string(FILE *out, struct brd_bytes bytes)
     putc('"', out);
 }
 
-/* ,"NAME":"..." where it is plain, else ,"NAME_hex":"...". */
+/* ,"NAME":"..." where it is UTF-8, else ,"NAME_base64":"...". */
 static void
 put_json_bytes(FILE *out, const char *name, struct brd_bytes bytes)
 {
-    if (is_plain(bytes)) {
+    if (is_utf8(bytes)) {
         fprintf(out, ",\"%s\":", name);
-        put_json_string(out, bytes);
+        put_json_text(out, bytes);
     } else {
-        fprintf(out, ",\"%s_hex\":\"", name);
-        put_hex(out, bytes);
+        fprintf(out, ",\"%s_base64\":\"", name);
+        put_base64(out, bytes);
         putc('"', out);
     }
 }
 
-/* "2026-01-02T03:04:05.678Z" */
+/* In milliseconds: "2026-01-02T03:04:05.678Z". */
 static void
 put_time(FILE *out, uint64_t ns)
 {
-    time_t seconds = (time_t)(ns / BRD_NS_PER_S);
-    char text[32];
-    struct tm tm;
+    char text[WHEN_TEXT_BYTES];
+    size_t size;
 
-    if (gmtime_r(&seconds, &tm) == NULL) {
-        fprintf(out, "%" PRIu64, ns);
-        return;
-    }
-    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
-    fprintf(out, "%s.%03uZ", text, (unsigned)(ns % BRD_NS_PER_S / BRD_NS_PER_MS));
+    when_format(ns, text);
+    size = strlen(text);
+    if (size > 7 && text[size - 1] == 'Z')
+        snprintf(text + size - 7, 2, "Z");
+    fputs(text, out);
 }
 
 void
@@ -104,8 +146,8 @@ print_segment(const struct print *print, const struct brd_wal_segment_view *segm
     FILE *out = print->out;
 
     if (print->json) {
-        fprintf(out, "{\"type\":\"segment\",\"number\":%" PRIu64 ",\"path\":", segment->number);
-        put_json_string(out, brd_bytes_of(segment->path));
+        fprintf(out, "{\"type\":\"segment\",\"number\":%" PRIu64, segment->number);
+        put_json_bytes(out, "path", brd_bytes_of(segment->path));
         fprintf(out,
                 ",\"file_bytes\":%" PRIu64 ",\"epoch\":%" PRIu32 ",\"start_lsn\":%" PRIu64
                 ",\"synced_lsn\":%" PRIu64 ",\"base_version\":%" PRIu64 ",\"created_ns\":%" PRIu64
@@ -186,12 +228,14 @@ is_known(struct brd_bytes payload)
 }
 
 static void
-print_changes(const struct print *print, struct brd_bytes payload)
+print_changes(const struct print *print, const struct filter *filter, struct brd_bytes payload)
 {
     struct brd_change change;
     bool first = true;
 
     while (brd_change_next(&payload, &change) == BRD_OK) {
+        if (!filter_passes(filter, &change))
+            continue;
         if (!first)
             putc(print->json ? ',' : ';', print->out);
         print_change(print, &change);
@@ -199,40 +243,60 @@ print_changes(const struct print *print, struct brd_bytes payload)
     }
 }
 
+static bool
+any_passes(const struct filter *filter, struct brd_bytes payload)
+{
+    struct brd_change change;
+
+    while (brd_change_next(&payload, &change) == BRD_OK)
+        if (filter_passes(filter, &change))
+            return true;
+    return false;
+}
+
+static void
+print_unknown(const struct print *print, struct brd_bytes payload)
+{
+    FILE *out = print->out;
+    size_t shown = payload.size;
+
+    if (print->json) {
+        fprintf(out, "\"payload_base64\":\"");
+        put_base64(out, payload);
+        fprintf(out, "\"}\n");
+        return;
+    }
+    if (!print->values && shown > HEX_SHOWN)
+        shown = HEX_SHOWN;
+    fprintf(out, " payload_bytes=%zu payload=", payload.size);
+    put_hex(out, brd_bytes(payload.data, shown));
+    fprintf(out, "%s\n", shown < payload.size ? "..." : "");
+}
+
 void
-print_record(const struct print *print, uint64_t version, struct brd_bytes payload)
+print_record(const struct print *print, const struct filter *filter, const char *type,
+             uint64_t version, struct brd_bytes payload)
 {
     FILE *out = print->out;
     bool known = is_known(payload);
 
-    if (print->json) {
-        fprintf(out, "{\"type\":\"record\",\"version\":%" PRIu64 ",\"bytes\":%zu,", version,
+    if (version < filter->from || version > filter->to)
+        return;
+    if (filter_is_narrow(filter) && !(known && any_passes(filter, payload)))
+        return;
+    if (print->json)
+        fprintf(out, "{\"type\":\"%s\",\"version\":%" PRIu64 ",\"bytes\":%zu,", type, version,
                 payload.size);
-        if (known) {
-            fprintf(out, "\"changes\":[");
-            print_changes(print, payload);
-            fprintf(out, "]}\n");
-        } else {
-            fprintf(out, "\"payload_hex\":\"");
-            put_hex(out, payload);
-            fprintf(out, "\"}\n");
-        }
+    else
+        fprintf(out, "%" PRIu64, version);
+    if (!known) {
+        print_unknown(print, payload);
         return;
     }
-    fprintf(out, "%" PRIu64, version);
-    if (known) {
-        print_changes(print, payload);
-    } else {
-        size_t shown = payload.size;
-
-        if (!print->values && shown > HEX_SHOWN)
-            shown = HEX_SHOWN;
-        fprintf(out, " payload_bytes=%zu payload=", payload.size);
-        put_hex(out, brd_bytes(payload.data, shown));
-        if (shown < payload.size)
-            fprintf(out, "...");
-    }
-    putc('\n', out);
+    if (print->json)
+        fprintf(out, "\"changes\":[");
+    print_changes(print, filter, payload);
+    fprintf(out, "%s\n", print->json ? "]}" : "");
 }
 
 static void
@@ -250,8 +314,8 @@ print_identity(const struct print *print, const char *dir, const struct brd_wal_
     FILE *out = print->out;
 
     if (print->json) {
-        fprintf(out, "{\"type\":\"directory\",\"path\":");
-        put_json_string(out, brd_bytes_of(dir));
+        fprintf(out, "{\"type\":\"directory\"");
+        put_json_bytes(out, "path", brd_bytes_of(dir));
         fprintf(out, ",\"uuid\":\"");
         put_uuid(out, identity->uuid);
         fprintf(out,
@@ -281,10 +345,10 @@ print_error(const struct print *print, enum brd_status status, const struct brd_
 
     if (!print->json)
         return; /* the sentence on stderr says it all */
-    fprintf(out, "{\"type\":\"error\",\"status\":\"%s\",\"path\":", brd_status_name(status));
-    put_json_string(out, brd_bytes_of(error->path));
-    fprintf(out, ",\"offset\":%" PRIu64 ",\"text\":", error->offset);
-    put_json_string(out, brd_bytes_of(error->text));
+    fprintf(out, "{\"type\":\"error\",\"status\":\"%s\"", brd_status_name(status));
+    put_json_bytes(out, "path", brd_bytes_of(error->path));
+    fprintf(out, ",\"offset\":%" PRIu64, error->offset);
+    put_json_bytes(out, "text", brd_bytes_of(error->text));
     fprintf(out, "}\n");
 }
 
@@ -301,8 +365,7 @@ print_report(const struct print *print, const struct brd_wal_report *report, uin
                 report->segments, groups, report->records, report->bytes, report->first_version,
                 report->last_version, report->torn ? "true" : "false");
         if (report->torn) {
-            fprintf(out, ",\"torn_path\":");
-            put_json_string(out, brd_bytes_of(report->torn_path));
+            put_json_bytes(out, "torn_path", brd_bytes_of(report->torn_path));
             fprintf(out, ",\"torn_offset\":%" PRIu64 ",\"torn_bytes\":%" PRIu64,
                     report->torn_offset, report->torn_bytes);
         }
@@ -337,4 +400,28 @@ print_snapshot(const struct print *print, const struct brd_snapshot_info *snapsh
         fprintf(print->out,
                 "snapshot      of version %" PRIu64 ", %" PRIu64 " entries, %" PRIu64 " bytes\n",
                 snapshot->start_version, snapshot->records, snapshot->bytes);
+}
+
+void
+print_snapshot_head(const struct print *print, const char *path,
+                    const struct brd_snapshot_info *info)
+{
+    FILE *out = print->out;
+
+    if (print->json) {
+        fprintf(out, "{\"type\":\"snapshot\"");
+        put_json_bytes(out, "path", brd_bytes_of(path));
+        fprintf(out,
+                ",\"start_version\":%" PRIu64 ",\"end_version\":%" PRIu64 ",\"entries\":%" PRIu64
+                ",\"bytes\":%" PRIu64 ",\"epoch\":%" PRIu32 ",\"created_ns\":%" PRIu64 "}\n",
+                info->start_version, info->end_version, info->records, info->bytes, info->epoch,
+                info->created_ns);
+        return;
+    }
+    fprintf(out,
+            "snapshot %s versions=%" PRIu64 "..%" PRIu64 " entries=%" PRIu64 " bytes=%" PRIu64
+            " epoch=%" PRIu32 " created=",
+            path, info->start_version, info->end_version, info->records, info->bytes, info->epoch);
+    put_time(out, info->created_ns);
+    putc('\n', out);
 }

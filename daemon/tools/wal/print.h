@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "engine/engine.h"
+#include "filter.h"
 #include "wal/wal.h"
 
 #include <stdbool.h>
@@ -18,15 +19,21 @@ struct print {
 void print_segment(const struct print *print, const struct brd_wal_segment_view *segment);
 void print_group(const struct print *print, const struct brd_wal_group_view *group);
 
-/* The record and each change in it; a payload that is none of the engine's is
- * shown in hex. */
-void print_record(const struct print *print, uint64_t version, struct brd_bytes payload);
+/* A record, and each change in it that passes; nothing where none does. A payload
+ * that is none of the engine's is shown as bytes. type is for JSON. */
+void print_record(const struct print *print, const struct filter *filter, const char *type,
+                  uint64_t version, struct brd_bytes payload);
 
 void
 print_identity(const struct print *print, const char *dir, const struct brd_wal_identity *identity);
 void
 print_error(const struct print *print, enum brd_status status, const struct brd_wal_error *error);
 void print_snapshot(const struct print *print, const struct brd_snapshot_info *snapshot);
+
+/* The first line of a dump of one. */
+void print_snapshot_head(const struct print *print, const char *path,
+                         const struct brd_snapshot_info *info);
+
 void print_report(const struct print *print, const struct brd_wal_report *report, uint64_t groups);
 
 #endif

@@ -1,0 +1,40 @@
+/* What the files of brindle-wal share: the arguments, and how a command ends. */
+#ifndef BRD_TOOLS_WAL_TOOL_H
+#define BRD_TOOLS_WAL_TOOL_H
+
+#include "filter.h"
+#include "print.h"
+
+/* Exit statuses. */
+enum {
+    EXIT_DONE = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 2,
+    EXIT_DAMAGED = 3,
+};
+
+struct tool {
+    struct print print;
+    struct filter filter; /* owned */
+    const char *command;
+    const char *operands[2];
+    int operand_count;
+    bool records_only;
+    bool snapshot;
+};
+
+/* The commands; each returns an exit status. */
+int look_dump(struct tool *tool);
+int look_verify(struct tool *tool);
+int look_stat(struct tool *tool);
+
+/* Say what went wrong, on stderr (and in JSON). Returns the exit status. */
+int tool_fail(const struct tool *tool, enum brd_status status, const struct brd_wal_error *error);
+
+/* Write out what was printed. A reader that went away is no failure. */
+int tool_end(const struct tool *tool);
+
+/* Nobody reads any more: a visit may end. */
+bool tool_is_deaf(const struct tool *tool);
+
+#endif
