@@ -245,6 +245,24 @@ BRD_MUST_CHECK enum brd_status brd_snapshot_visit(const struct brd_io *io, const
                                                   const struct brd_snapshot_visitor *visitor,
                                                   struct brd_snapshot_error *out_error);
 
+/* A snapshot's file, and whether it is whole. */
+struct brd_snapshot_file {
+    char path[512];
+    uint64_t bytes;
+    uint64_t start_version;        /* as its name says */
+    struct brd_snapshot_info info; /* where it is whole */
+    enum brd_status status;        /* BRD_OK, or BRD_CORRUPT: then error says why */
+    struct brd_snapshot_error error;
+};
+
+/* All snapshots of a data directory, newest first, each read to its end. uuid: the
+ * directory's; another one's snapshot is damage. out_files is for free().
+ * Returns as brd_snapshot_check, but not BRD_CORRUPT. Changes nothing. */
+BRD_MUST_CHECK enum brd_status
+brd_snapshot_list(const struct brd_io *io, const char *data_dir, struct brd_bytes uuid,
+                  struct brd_snapshot_file **out_files, size_t *out_count,
+                  struct brd_snapshot_error *out_error);
+
 /* Visit every live entry (tests, tools): key, value, version, deadline. Slices
  * under the stripes; visit copies. */
 void brd_engine_walk(struct brd_engine *engine,

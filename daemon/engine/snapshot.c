@@ -714,6 +714,93 @@ brd_snapshot_visit(const struct brd_io *io, const char *data_dir,
     return status;
 }
 
+struct listing {
+    struct brd_snapshot_file *files; /* owned */
+    size_t count;
+};
+
+static int
+add_file(void *arg, const char *name)
+{
+    struct listing *listing = arg;
+    struct brd_snapshot_file *more;
+    uint64_t version;
+
+    if (!snapshot_version_of(name, &version))
+        return 0;
+    more = realloc(listing->files, (listing->count + 1) * sizeof(*more));
+    if (more == NULL)
+        return -ENOMEM;
+    listing->files = more;
+    listing->files[listing->count++] = (struct brd_snapshot_file){ .start_version = version };
+    return 0;
+}
+
+static int
+newer_first(const void *a, const void *b)
+{
+    uint64_t left = ((const struct brd_snapshot_file *)a)->start_version;
+    uint64_t right = ((const struct brd_snapshot_file *)b)->start_version;
+
+    return left > right ? -1 : left < right;
+}
+
+/* Read one to its end. Returns BRD_OK also where it is damaged. */
+static enum brd_status
+judge_file(const struct brd_io *io, const char *data_dir, struct brd_bytes uuid,
+           struct brd_snapshot_file *file, struct brd_snapshot_error *error)
+{
+    char *path = snapshot_path(data_dir, file->start_version);
+    int result;
+    int fd;
+
+    if (path == NULL)
+        return set_error(error, BRD_OUT_OF_MEMORY, data_dir, 0, "out of memory");
+    snprintf(file->path, sizeof(file->path), "%s", path);
+    free(path);
+    fd = io->open(io->ctx, file->path, O_RDONLY);
+    result = fd < 0 ? fd : io->size(io->ctx, fd, &file->bytes);
+    brd_file_close(io, &fd);
+    if (result < 0)
+        return io_error(error, result, "read", file->path);
+    file->status = snapshot_verify(io, file->path, &file->info, &file->error);
+    if (file->status == BRD_OK)
+        file->status = snapshot_check_fit(&file->info, file->path, file->start_version, uuid, 0,
+                                          UINT64_MAX, &file->error);
+    if (file->status == BRD_OK || file->status == BRD_CORRUPT)
+        return BRD_OK;
+    *error = file->error;
+    return file->status;
+}
+
+enum brd_status
+brd_snapshot_list(const struct brd_io *io, const char *data_dir, struct brd_bytes uuid,
+                  struct brd_snapshot_file **out_files, size_t *out_count,
+                  struct brd_snapshot_error *out_error)
+{
+    struct listing listing = { .files = NULL };
+    enum brd_status status = BRD_OK;
+    char path[4096];
+    int result;
+    size_t i;
+
+    snprintf(path, sizeof(path), "%s/snapshots", data_dir);
+    result = io->list(io->ctx, path, add_file, &listing);
+    if (result < 0 && result != -ENOENT)
+        status = io_error(out_error, result, "list", path);
+    if (listing.count > 0)
+        qsort(listing.files, listing.count, sizeof(*listing.files), newer_first);
+    for (i = 0; status == BRD_OK && i < listing.count; i++)
+        status = judge_file(io, data_dir, uuid, &listing.files[i], out_error);
+    if (status != BRD_OK) {
+        free(listing.files);
+        return status;
+    }
+    *out_files = listing.files;
+    *out_count = listing.count;
+    return BRD_OK;
+}
+
 struct removal {
     const struct brd_io *io;
     const char *data_dir;

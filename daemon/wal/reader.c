@@ -226,8 +226,11 @@ load_segments(const struct brd_io *io, const char *dir, const struct meta_slot *
         status = load_header(io, segment, meta, error);
         if (status == BRD_OK && segment->begun && segment > map->segments && segment[-1].begun)
             status = check_link(segment - 1, segment, error);
-        if (status != BRD_OK)
+        if (status != BRD_OK) {
+            free(segment->path);
+            map->count--;
             return status;
+        }
         if (segment->begun)
             begun = segment;
     }
@@ -237,8 +240,24 @@ load_segments(const struct brd_io *io, const char *dir, const struct meta_slot *
 }
 
 enum brd_status
-map_load(const struct brd_io *io, const char *dir, const struct meta_slot *meta,
-         struct log_map *out_map, struct brd_wal_error *error)
+log_list(const struct brd_io *io, const char *dir, uint64_t **out_numbers, size_t *out_count,
+         struct brd_wal_error *error)
+{
+    struct number_list list = { 0 };
+    enum brd_status status = list_numbers(io, dir, &list, error);
+
+    if (status != BRD_OK) {
+        free(list.numbers);
+        return status;
+    }
+    *out_numbers = list.numbers;
+    *out_count = list.count;
+    return BRD_OK;
+}
+
+enum brd_status
+map_load_part(const struct brd_io *io, const char *dir, const struct meta_slot *meta,
+              struct log_map *out_map, struct brd_wal_error *error)
 {
     struct number_list list = { 0 };
     struct log_map map = { 0 };
@@ -250,6 +269,20 @@ map_load(const struct brd_io *io, const char *dir, const struct meta_slot *meta,
                                       : load_segments(io, dir, meta, &list, &map, error);
     }
     free(list.numbers);
+    if (status != BRD_OK && status != BRD_CORRUPT)
+        map_fini(&map);
+    else
+        *out_map = map;
+    return status;
+}
+
+enum brd_status
+map_load(const struct brd_io *io, const char *dir, const struct meta_slot *meta,
+         struct log_map *out_map, struct brd_wal_error *error)
+{
+    struct log_map map = { 0 };
+    enum brd_status status = map_load_part(io, dir, meta, &map, error);
+
     if (status != BRD_OK)
         map_fini(&map);
     else
@@ -487,13 +520,6 @@ take_group(struct walk *walk, const struct group_header *header, struct brd_byte
 
 /* ---- The end ---- */
 
-/* What lies behind the end. */
-struct remains {
-    uint64_t synced_lsn; /* the latest position that somebody says was synced */
-    uint64_t bytes;      /* up to the last that is not zero */
-    bool groups;         /* there are valid ones */
-};
-
 /* How many of the bytes can be stepped over because no header begins there.
  * *out_dirty: end of the last step among them that was not zeros. */
 static size_t
@@ -516,8 +542,8 @@ skip_to_magic(struct brd_bytes bytes, size_t *out_dirty)
 
 /* Look for groups and for anything but zeros, from offset to the end of the file. */
 static enum brd_status
-search_segment(struct walk *walk, const struct log_segment *segment, uint64_t offset,
-               struct remains *remains)
+search_segment(struct window *window, const struct log_segment *segment, uint64_t offset,
+               uint64_t above_version, struct log_remains *remains, struct brd_wal_error *error)
 {
     const uint32_t seed = group_seed(segment->header.salt);
     uint64_t dirty_end = offset;
@@ -532,7 +558,7 @@ search_segment(struct walk *walk, const struct log_segment *segment, uint64_t of
         size_t dirty;
         size_t skipped;
 
-        status = window_at(&walk->window, at, SEARCH_BYTES, &bytes, walk->error);
+        status = window_at(window, at, SEARCH_BYTES, &bytes, error);
         if (status != BRD_OK)
             return status;
         if (bytes.size < sizeof(struct group_header)) {
@@ -549,13 +575,19 @@ search_segment(struct walk *walk, const struct log_segment *segment, uint64_t of
                 break;
             continue;
         }
-        status = read_group(&walk->window, at, seed, lsn, &verdict, &header, &bytes, walk->error);
+        status = read_group(window, at, seed, lsn, &verdict, &header, &bytes, error);
         if (status != BRD_OK)
             return status;
         if (verdict == GROUP_BAD) {
             at += GROUP_ALIGN;
         } else {
-            remains->groups = true;
+            if (header.last_version > above_version) {
+                remains->groups++;
+                remains->group_bytes += group_bytes(header.length);
+                remains->records += header.records;
+                if (header.last_version > remains->last_version)
+                    remains->last_version = header.last_version;
+            }
             if (header.synced_lsn > remains->synced_lsn)
                 remains->synced_lsn = header.synced_lsn;
             at += group_bytes(header.length);
@@ -568,39 +600,55 @@ search_segment(struct walk *walk, const struct log_segment *segment, uint64_t of
     return BRD_OK;
 }
 
+enum brd_status
+log_search(const struct brd_io *io, const struct log_segment *segment, uint64_t offset,
+           uint64_t above_version, struct log_remains *remains, struct brd_wal_error *error)
+{
+    struct window window = { .io = io, .fd = -1 };
+    enum brd_status status = window_open(&window, segment, error);
+
+    if (status == BRD_OK)
+        status = search_segment(&window, segment, offset, above_version, remains, error);
+    window_fini(&window);
+    return status;
+}
+
 /* There is no group at walk->lsn: is that the end, or damage? */
 static enum brd_status
 end_here(struct walk *walk)
 {
     const struct log_segment *segment = current(walk);
     const uint64_t offset = offset_of(segment, walk->lsn);
-    struct remains remains = { .synced_lsn = walk->meta->synced_lsn };
+    struct log_remains remains = { .synced_lsn = walk->meta->synced_lsn };
+    bool groups = false;
     enum brd_status status;
     size_t i;
 
-    status = search_segment(walk, segment, offset, &remains);
+    status = search_segment(&walk->window, segment, offset, 0, &remains, walk->error);
     for (i = walk->index + 1; status == BRD_OK && i < walk->map->count; i++) {
         const struct log_segment *later = &walk->map->segments[i];
 
         if (!later->begun)
             continue;
-        remains.groups = true;
+        groups = true;
         if (later->header.synced_lsn > remains.synced_lsn)
             remains.synced_lsn = later->header.synced_lsn;
         status = window_open(&walk->window, later, walk->error);
         if (status == BRD_OK)
-            status = search_segment(walk, later, SEGMENT_HEADER_BYTES, &remains);
+            status = search_segment(&walk->window, later, SEGMENT_HEADER_BYTES, 0, &remains,
+                                    walk->error);
     }
     if (status != BRD_OK)
         return status;
+    groups = groups || remains.groups > 0;
     if (remains.synced_lsn > walk->lsn)
         return damage(walk, offset,
                       offset >= segment->file_bytes
                           ? "the file ends, but more of it had been synced"
                           : "there is no valid group, but it had been synced beyond there");
-    if (remains.bytes == 0 && !remains.groups)
+    if (remains.bytes == 0 && !groups)
         return BRD_OK;
-    if ((segment->header.flags & SEGMENT_RECYCLED) != 0 && !remains.groups) {
+    if ((segment->header.flags & SEGMENT_RECYCLED) != 0 && !groups) {
         struct brd_bytes bytes;
 
         /* An earlier life, unless a group of this one was begun here. */
@@ -744,8 +792,12 @@ log_walk(const struct brd_io *io, const struct meta_slot *meta, const struct log
         end.kept = i + 1;
     }
     window_fini(&walk.window);
-    if (status != BRD_OK)
+    if (status != BRD_OK && status != BRD_CORRUPT)
         return status;
+    /* A segment in which nothing is whole is not kept, unless it is the first. */
+    if (status == BRD_CORRUPT && end.kept > 1 &&
+        walk.lsn == map->segments[end.kept - 1].header.start_lsn)
+        end.kept--;
     end.lsn = walk.lsn;
     end.synced_lsn = walk.synced_lsn;
     end.last_version = walk.last_version;
@@ -755,5 +807,5 @@ log_walk(const struct brd_io *io, const struct meta_slot *meta, const struct log
     if (end.kept > 0)
         end.end_offset = offset_of(&map->segments[end.kept - 1], end.lsn);
     *out_end = end;
-    return BRD_OK;
+    return status;
 }

@@ -277,4 +277,78 @@ brd_wal_visit(struct brd_wal *wal, const struct brd_wal_visitor *visitor,
 /* What meta said when the log was opened. */
 void brd_wal_get_identity(const struct brd_wal *wal, struct brd_wal_identity *out_identity);
 
+/* ---- For offline tools: a log that is damaged, and one that is made ---- */
+
+/* A part of the log that is whole in itself: some segments, the last one up to a group. */
+struct brd_wal_stretch {
+    uint64_t first_segment, last_segment; /* numbers; last 0: nothing is left of it */
+    uint64_t end_lsn, end_offset;         /* where it ends, and in the file of the last one */
+    uint64_t base_version, last_version;  /* it holds what is above the one, up to the other */
+    uint64_t records, bytes;
+    bool damaged; /* it ends where damage begins; else where the log does */
+    struct brd_wal_error damage;
+};
+
+/* What is there, damaged or not. */
+struct brd_wal_survey {
+    struct brd_wal_identity identity; /* as the segments tell it, where meta_damaged */
+    bool meta_damaged;
+    struct brd_wal_error meta_damage;
+    uint64_t time_ns; /* as identity, and likewise below */
+    uint8_t key_id[16];
+    uint64_t *numbers; /* owned: of the segments' files, in rising order */
+    size_t number_count;
+    struct brd_wal_stretch *stretches; /* owned: the first begins where the log does, each other
+                                          one behind the damage of the one before */
+    size_t count;
+};
+
+/* Look at a log of which nobody makes use. Changes nothing.
+ * Returns BRD_OK (out_survey is for brd_wal_survey_fini), BRD_NOT_FOUND (there is no log),
+ * BRD_CORRUPT (nothing tells whose log it is), BRD_UNSUPPORTED, BRD_IO_ERROR,
+ * BRD_OUT_OF_MEMORY. */
+BRD_MUST_CHECK enum brd_status
+brd_wal_survey(const struct brd_io *io, const char *dir, struct brd_wal_survey *out_survey,
+               struct brd_wal_error *out_error);
+void brd_wal_survey_fini(struct brd_wal_survey *survey);
+
+/* What is not in a stretch. */
+struct brd_wal_lost {
+    uint64_t records;       /* in groups that are whole */
+    uint64_t bytes;         /* of these groups */
+    uint64_t damaged_bytes; /* besides, what is neither zeros nor a whole group */
+    uint64_t last_version;  /* the newest that anything tells of; 0: nothing does */
+};
+
+/* Count what lies behind a stretch (NULL: all that is above above_version). */
+BRD_MUST_CHECK enum brd_status
+brd_wal_count_lost(const struct brd_io *io, const char *dir, const struct brd_wal_survey *survey,
+                   const struct brd_wal_stretch *stretch, uint64_t above_version,
+                   struct brd_wal_lost *out_lost, struct brd_wal_error *out_error);
+
+/* "DIR/wal/0123456789abcdef.wal" in a new allocation, or NULL. */
+char *brd_wal_segment_path(const char *dir, uint64_t number);
+
+/* Make a stretch all that the log is: cut its last segment and let meta say so. The
+ * files of other segments have been removed before. stretch NULL: the log becomes an
+ * empty one above base_version. Durable on return. */
+BRD_MUST_CHECK enum brd_status
+brd_wal_mend(const struct brd_io *io, const char *dir, const struct brd_wal_survey *survey,
+             const struct brd_wal_stretch *stretch, uint64_t base_version,
+             struct brd_wal_error *out_error);
+
+/* What a new log takes over from another one. */
+struct brd_wal_origin {
+    uint64_t base_version; /* what is above it will be in the log */
+    uint64_t ceiling;      /* no version below it is issued any more */
+    uint64_t time_ns;      /* as brd_wal_time_ns */
+    uint32_t epoch;
+    uint8_t uuid[16];
+};
+
+/* Make an empty log in a directory that holds none, meta last. Durable on return. */
+BRD_MUST_CHECK enum brd_status
+brd_wal_create(const struct brd_io *io, const char *dir, const struct brd_wal_origin *origin,
+               struct brd_wal_error *out_error);
+
 #endif

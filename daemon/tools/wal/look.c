@@ -3,14 +3,12 @@
  *
  * They read through brd_wal_visit, the same reader that recovery uses: what it calls
  * whole is what a start would apply. */
+#include "health.h"
 #include "tool.h"
-
-#include <string.h>
 
 struct look {
     struct tool *tool;
     struct brd_wal *wal; /* owned */
-    uint64_t groups;
     struct brd_wal_report report;
     struct brd_wal_error error;
 };
@@ -58,16 +56,6 @@ on_record(void *arg, const struct brd_wal_group_view *group, uint64_t version,
 }
 
 static enum brd_status
-count_group(void *arg, const struct brd_wal_group_view *group)
-{
-    struct look *look = arg;
-
-    (void)group;
-    look->groups++;
-    return BRD_OK;
-}
-
-static enum brd_status
 on_begin(void *arg, const char *path, const struct brd_snapshot_info *info)
 {
     const struct look *look = arg;
@@ -88,15 +76,6 @@ on_entry(void *arg, uint64_t version, struct brd_bytes payload)
 
 /* ---- Commands ---- */
 
-static enum brd_status
-open_log(struct look *look, struct tool *tool)
-{
-    const struct brd_wal_options options = { .dir = tool->operands[0], .read_only = true };
-
-    *look = (struct look){ .tool = tool };
-    return brd_wal_open(&options, &look->wal, &look->error);
-}
-
 static int
 end_look(struct look *look, enum brd_status status)
 {
@@ -111,9 +90,7 @@ snapshot_failed(struct look *look, enum brd_status status, const struct brd_snap
 {
     if (status == BRD_OK || status == DEAF)
         return status;
-    memcpy(look->error.text, error->text, sizeof(look->error.text));
-    memcpy(look->error.path, error->path, sizeof(look->error.path));
-    look->error.offset = error->offset;
+    health_take_error(&look->error, error);
     return status;
 }
 
@@ -134,7 +111,8 @@ int
 look_dump(struct tool *tool)
 {
     const bool records_only = tool->records_only || filter_is_narrow(&tool->filter);
-    struct look look;
+    const struct brd_wal_options options = { .dir = tool->operands[0], .read_only = true };
+    struct look look = { .tool = tool };
     const struct brd_wal_visitor visitor = {
         .arg = &look,
         .segment = records_only ? NULL : on_segment,
@@ -145,52 +123,28 @@ look_dump(struct tool *tool)
 
     if (tool->snapshot)
         return dump_snapshot(tool);
-    status = open_log(&look, tool);
+    status = brd_wal_open(&options, &look.wal, &look.error);
     if (status == BRD_OK)
         status = brd_wal_visit(look.wal, &visitor, &look.report, &look.error);
     return end_look(&look, status);
-}
-
-/* The newest snapshot, to its end or only where it begins and ends. */
-static enum brd_status
-check_snapshot(struct look *look, bool whole, struct brd_snapshot_info *out_snapshot)
-{
-    struct brd_snapshot_error error = { .text = "out of memory" };
-    uint64_t base_version = brd_wal_base_version(look->wal);
-    uint64_t last_version = look->report.last_version;
-    enum brd_status status =
-        brd_snapshot_check(brd_io_real(), look->tool->operands[0], brd_wal_uuid(look->wal),
-                           base_version, last_version > base_version ? last_version : base_version,
-                           whole, out_snapshot, &error);
-
-    return snapshot_failed(look, status, &error);
 }
 
 static int
 look_at_all(struct tool *tool, bool whole)
 {
-    struct look look;
-    const struct brd_wal_visitor visitor = { .arg = &look, .group = count_group };
-    struct brd_snapshot_info snapshot = { 0 };
-    struct brd_wal_identity identity;
-    enum brd_status status = open_log(&look, tool);
+    const char *dir = tool->operands[0];
+    struct brd_wal_error error = { .text = "" };
+    struct health health;
+    enum brd_status status = health_check(brd_io_real(), dir, whole, &health, &error);
 
-    if (status == BRD_OK && !whole) {
-        brd_wal_get_identity(look.wal, &identity);
-        print_identity(&tool->print, tool->operands[0], &identity);
-    }
-    if (status == BRD_OK)
-        status = brd_wal_visit(look.wal, &visitor, &look.report, &look.error);
-    if (status == BRD_OK)
-        status = check_snapshot(&look, whole, &snapshot);
-    if (status == BRD_OK) {
-        print_report(&tool->print, &look.report, look.groups);
-        if (snapshot.start_version != 0)
-            print_snapshot(&tool->print, &snapshot);
-        if (whole && !tool->print.json)
-            fprintf(tool->print.out, "%s is whole\n", tool->operands[0]);
-    }
-    return end_look(&look, status);
+    if (health.identity.generation != 0 && !whole)
+        print_identity(&tool->print, dir, &health.identity);
+    if (status != BRD_OK)
+        return tool_fail(tool, status, &error);
+    print_health(&tool->print, &health);
+    if (whole && !tool->print.json)
+        fprintf(tool->print.out, "%s is whole\n", dir);
+    return tool_end(tool);
 }
 
 int

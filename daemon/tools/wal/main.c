@@ -1,12 +1,14 @@
-/* brindle-wal: looks at a data directory, offline or beside a running daemon.
+/* brindle-wal: looks at a data directory, offline or beside a running daemon, and
+ * brings a damaged one into order.
  *
  * Here: the tables of commands and options, and how the program ends. What the
- * commands do is in look.c. */
+ * commands do is in look.c and repair.c. */
 #include "tool.h"
 #include "when.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +17,7 @@
 #define FOR_DUMP   1u
 #define FOR_VERIFY 2u
 #define FOR_STAT   4u
+#define FOR_REPAIR 8u
 #define FOR_ALL    ~0u
 
 static const struct command {
@@ -29,6 +32,8 @@ static const struct command {
     { "verify", FOR_VERIFY, 1, "verify DATA-DIR",
       "read everything, the newest snapshot too; say whether a start would", look_verify },
     { "stat", FOR_STAT, 1, "stat DATA-DIR", "what meta says, and totals", look_stat },
+    { "repair", FOR_REPAIR, 1, "repair DATA-DIR",
+      "say what has to go so that a daemon starts, and what is lost by it", repair_run },
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
@@ -93,6 +98,13 @@ set_records(struct tool *tool, const char *value)
     return tool->records_only = true;
 }
 
+static bool
+set_yes(struct tool *tool, const char *value)
+{
+    (void)value;
+    return tool->yes = true;
+}
+
 static const struct option {
     const char *name;
     unsigned commands; /* that know it */
@@ -117,6 +129,8 @@ static const struct option {
       set_snapshot },
     { "--values", FOR_DUMP, NULL, NULL, "dump: values too, not only their sizes", set_values },
     { "--records", FOR_DUMP, NULL, NULL, "dump: records only", set_records },
+    { "--yes", FOR_REPAIR, NULL, NULL, "repair: do it, after a backup of what is changed",
+      set_yes },
 };
 
 #define OPTION_COUNT (sizeof(options) / sizeof(options[0]))
@@ -237,6 +251,27 @@ tool_fail(const struct tool *tool, enum brd_status status, const struct brd_wal_
     fflush(tool->print.out);
     fprintf(stderr, "brindle-wal: %s\n", error->text);
     return status == BRD_CORRUPT ? EXIT_DAMAGED : EXIT_FAILED;
+}
+
+int
+tool_complain(const struct tool *tool, enum brd_status status, const char *path, const char *format,
+              ...)
+{
+    struct brd_wal_error error = { .offset = 0 };
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(error.text, sizeof(error.text), format, args);
+    va_end(args);
+    snprintf(error.path, sizeof(error.path), "%s", path);
+    return tool_fail(tool, status, &error);
+}
+
+int
+tool_fail_io(const struct tool *tool, int result, const char *action, const char *path)
+{
+    return tool_complain(tool, brd_file_status(result), path, "cannot %s %s: %s", action, path,
+                         brd_file_error(result));
 }
 
 bool

@@ -112,9 +112,8 @@ put_json_text(FILE *out, struct brd_bytes bytes)
     putc('"', out);
 }
 
-/* ,"NAME":"..." where it is UTF-8, else ,"NAME_base64":"...". */
-static void
-put_json_bytes(FILE *out, const char *name, struct brd_bytes bytes)
+void
+print_json_bytes(FILE *out, const char *name, struct brd_bytes bytes)
 {
     if (is_utf8(bytes)) {
         fprintf(out, ",\"%s\":", name);
@@ -147,7 +146,7 @@ print_segment(const struct print *print, const struct brd_wal_segment_view *segm
 
     if (print->json) {
         fprintf(out, "{\"type\":\"segment\",\"number\":%" PRIu64, segment->number);
-        put_json_bytes(out, "path", brd_bytes_of(segment->path));
+        print_json_bytes(out, "path", brd_bytes_of(segment->path));
         fprintf(out,
                 ",\"file_bytes\":%" PRIu64 ",\"epoch\":%" PRIu32 ",\"start_lsn\":%" PRIu64
                 ",\"synced_lsn\":%" PRIu64 ",\"base_version\":%" PRIu64 ",\"created_ns\":%" PRIu64
@@ -189,11 +188,11 @@ print_change(const struct print *print, const struct brd_change *change)
 
     if (print->json) {
         fprintf(out, "{\"kind\":\"%s\",\"ns\":%" PRIu64, change->kind, change->ns);
-        put_json_bytes(out, "key", change->key);
+        print_json_bytes(out, "key", change->key);
         fprintf(out, ",\"base\":%" PRIu64 ",\"deadline_ms\":%" PRIu64 ",\"value_bytes\":%zu",
                 change->base, change->deadline_ms, change->value.size);
         if (print->values)
-            put_json_bytes(out, "value", change->value);
+            print_json_bytes(out, "value", change->value);
         putc('}', out);
         return;
     }
@@ -315,7 +314,7 @@ print_identity(const struct print *print, const char *dir, const struct brd_wal_
 
     if (print->json) {
         fprintf(out, "{\"type\":\"directory\"");
-        put_json_bytes(out, "path", brd_bytes_of(dir));
+        print_json_bytes(out, "path", brd_bytes_of(dir));
         fprintf(out, ",\"uuid\":\"");
         put_uuid(out, identity->uuid);
         fprintf(out,
@@ -346,13 +345,13 @@ print_error(const struct print *print, enum brd_status status, const struct brd_
     if (!print->json)
         return; /* the sentence on stderr says it all */
     fprintf(out, "{\"type\":\"error\",\"status\":\"%s\"", brd_status_name(status));
-    put_json_bytes(out, "path", brd_bytes_of(error->path));
+    print_json_bytes(out, "path", brd_bytes_of(error->path));
     fprintf(out, ",\"offset\":%" PRIu64, error->offset);
-    put_json_bytes(out, "text", brd_bytes_of(error->text));
+    print_json_bytes(out, "text", brd_bytes_of(error->text));
     fprintf(out, "}\n");
 }
 
-void
+static void
 print_report(const struct print *print, const struct brd_wal_report *report, uint64_t groups)
 {
     FILE *out = print->out;
@@ -365,7 +364,7 @@ print_report(const struct print *print, const struct brd_wal_report *report, uin
                 report->segments, groups, report->records, report->bytes, report->first_version,
                 report->last_version, report->torn ? "true" : "false");
         if (report->torn) {
-            put_json_bytes(out, "torn_path", brd_bytes_of(report->torn_path));
+            print_json_bytes(out, "torn_path", brd_bytes_of(report->torn_path));
             fprintf(out, ",\"torn_offset\":%" PRIu64 ",\"torn_bytes\":%" PRIu64,
                     report->torn_offset, report->torn_bytes);
         }
@@ -386,7 +385,7 @@ print_report(const struct print *print, const struct brd_wal_report *report, uin
                 report->torn_path, report->torn_offset, report->torn_bytes);
 }
 
-void
+static void
 print_snapshot(const struct print *print, const struct brd_snapshot_info *snapshot)
 {
     if (print->json)
@@ -403,6 +402,14 @@ print_snapshot(const struct print *print, const struct brd_snapshot_info *snapsh
 }
 
 void
+print_health(const struct print *print, const struct health *health)
+{
+    print_report(print, &health->report, health->groups);
+    if (health->snapshot.start_version != 0)
+        print_snapshot(print, &health->snapshot);
+}
+
+void
 print_snapshot_head(const struct print *print, const char *path,
                     const struct brd_snapshot_info *info)
 {
@@ -410,7 +417,7 @@ print_snapshot_head(const struct print *print, const char *path,
 
     if (print->json) {
         fprintf(out, "{\"type\":\"snapshot\"");
-        put_json_bytes(out, "path", brd_bytes_of(path));
+        print_json_bytes(out, "path", brd_bytes_of(path));
         fprintf(out,
                 ",\"start_version\":%" PRIu64 ",\"end_version\":%" PRIu64 ",\"entries\":%" PRIu64
                 ",\"bytes\":%" PRIu64 ",\"epoch\":%" PRIu32 ",\"created_ns\":%" PRIu64 "}\n",

@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "engine/engine.h"
 #include "filter.h"
+#include "health.h"
 #include "wal/wal.h"
 
 #include <stdbool.h>
@@ -28,12 +29,16 @@ void
 print_identity(const struct print *print, const char *dir, const struct brd_wal_identity *identity);
 void
 print_error(const struct print *print, enum brd_status status, const struct brd_wal_error *error);
-void print_snapshot(const struct print *print, const struct brd_snapshot_info *snapshot);
 
-/* The first line of a dump of one. */
+/* The first line of a snapshot's dump. */
 void print_snapshot_head(const struct print *print, const char *path,
                          const struct brd_snapshot_info *info);
 
-void print_report(const struct print *print, const struct brd_wal_report *report, uint64_t groups);
+/* The totals of a directory that is whole. */
+void print_health(const struct print *print, const struct health *health);
+
+/* For lines of other commands, in JSON: ,"NAME":"..." where the bytes are UTF-8, else
+ * ,"NAME_base64":"...". */
+void print_json_bytes(FILE *out, const char *name, struct brd_bytes bytes);
 
 #endif

@@ -21,15 +21,24 @@ struct tool {
     int operand_count;
     bool records_only;
     bool snapshot;
+    bool yes;
 };
 
 /* The commands; each returns an exit status. */
 int look_dump(struct tool *tool);
 int look_verify(struct tool *tool);
 int look_stat(struct tool *tool);
+int repair_run(struct tool *tool);
 
 /* Say what went wrong, on stderr (and in JSON). Returns the exit status. */
 int tool_fail(const struct tool *tool, enum brd_status status, const struct brd_wal_error *error);
+
+/* The same for what no library says. */
+int tool_complain(const struct tool *tool, enum brd_status status, const char *path,
+                  const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* The same for a failed disk call: "cannot ACTION PATH: REASON". */
+int tool_fail_io(const struct tool *tool, int result, const char *action, const char *path);
 
 /* Write out what was printed. A reader that went away is no failure. */
 int tool_end(const struct tool *tool);

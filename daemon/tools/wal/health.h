@@ -1,0 +1,26 @@
+/* Is a data directory one that a daemon would start on? */
+#ifndef BRD_TOOLS_WAL_HEALTH_H
+#define BRD_TOOLS_WAL_HEALTH_H
+
+#include "engine/engine.h"
+#include "wal/wal.h"
+
+struct health {
+    struct brd_wal_identity identity;
+    struct brd_wal_report report;
+    uint64_t groups;
+    uint64_t base_version;             /* of the log */
+    uint64_t last_version;             /* of the log; base_version where it is empty */
+    struct brd_snapshot_info snapshot; /* zeros: there is none, and none is needed */
+};
+
+/* whole: read the snapshot to its end, too. out_health->identity is valid once the log
+ * could be opened. Returns as brd_wal_visit and brd_snapshot_check. */
+BRD_MUST_CHECK enum brd_status
+health_check(const struct brd_io *io, const char *dir, bool whole, struct health *out_health,
+             struct brd_wal_error *out_error);
+
+/* The sentence of a snapshot, as one of the log. */
+void health_take_error(struct brd_wal_error *error, const struct brd_snapshot_error *from);
+
+#endif
