@@ -170,6 +170,13 @@ void stats_reset(struct brd_engine *engine);
 /* Fill the store from the log; recovery.c. */
 enum brd_status recovery_run(struct brd_engine *engine, struct brd_engine_error *out_error);
 
+/* The state of options.data_dir after to_version, or the newest, from the log that is open in
+ * engine->wal; recovery.c. out_version: of its last change; out_earliest: the earliest
+ * that could be had. Returns as brd_rewind. */
+enum brd_status
+recovery_rewind(struct brd_engine *engine, uint64_t to_version, uint64_t *out_version,
+                uint64_t *out_earliest, struct brd_engine_error *out_error);
+
 /* Background work; reaper.c. */
 enum brd_status reaper_start(struct brd_engine *engine);
 void reaper_stop(struct brd_engine *engine);

@@ -263,6 +263,31 @@ brd_snapshot_list(const struct brd_io *io, const char *data_dir, struct brd_byte
                   struct brd_snapshot_file **out_files, size_t *out_count,
                   struct brd_snapshot_error *out_error);
 
+/* ---- For offline tools: an earlier state ---- */
+
+struct brd_rewind {
+    const char *from_dir;         /* a data directory; only read, no daemon is disturbed */
+    const struct brd_io *from_io; /* NULL: the real disk */
+    const char *to_dir;           /* a directory that holds no data; made if absent */
+    uint64_t version;             /* the state after it; UINT64_MAX: the newest */
+
+    /* Results. */
+    uint64_t reached_version;  /* of the last change in the state; 0: there was none yet */
+    uint64_t earliest_version; /* as far back as snapshots and log reach */
+    uint64_t entries;          /* in it, expired ones included */
+};
+
+/* Make a data directory that holds the state that another one had. It has an identity of
+ * its own, one snapshot, and an empty log that goes on above every version that the
+ * other one may have issued. The state is built in memory on the way.
+ *
+ * Returns BRD_OK (durable, meta last); BRD_HISTORY_TRIMMED (version is below
+ * earliest_version); BRD_CORRUPT, BRD_UNSUPPORTED, BRD_NOT_FOUND (from_dir holds no log),
+ * BRD_IO_ERROR, BRD_DISK_FULL, BRD_OUT_OF_MEMORY. On a failure to_dir may hold a part, that
+ * no daemon starts on. */
+BRD_MUST_CHECK enum brd_status
+brd_rewind(struct brd_rewind *rewind, struct brd_engine_error *out_error);
+
 /* Visit every live entry (tests, tools): key, value, version, deadline. Slices
  * under the stripes; visit copies. */
 void brd_engine_walk(struct brd_engine *engine,

@@ -39,6 +39,9 @@ struct replay {
     uint64_t start_version;      /* what is at or below it is in the snapshot */
     uint64_t seen;               /* records of the log */
     uint64_t records;            /* of them, above start_version */
+    uint64_t to_version;         /* what is above it does not count */
+    uint64_t version;            /* the newest that counted */
+    bool passed;                 /* there was one above to_version */
     const struct loader *teller; /* the loader that logs progress */
 };
 
@@ -74,6 +77,12 @@ on_record(void *arg, uint64_t version, struct brd_bytes payload, uint64_t done, 
     struct replay *replay = arg;
     enum brd_status status = BRD_OK;
 
+    if (version > replay->to_version) {
+        replay->passed = true;
+        return BRD_CLOSED;
+    }
+    if (version > replay->version)
+        replay->version = version;
     if (version > replay->start_version) {
         replay->records++;
         status = redo_payload(&replay->redo, version, payload);
@@ -187,29 +196,28 @@ load_blocks(struct load *load)
     return status;
 }
 
+static const struct brd_io *
+io_of(const struct brd_engine *engine)
+{
+    return engine->options.io != NULL ? engine->options.io : brd_io_real();
+}
+
+/* The snapshot of this version; 0: there is none. */
 static enum brd_status
-load_snapshot(struct replay *replay)
+load_snapshot(struct replay *replay, uint64_t version)
 {
     struct brd_engine *engine = replay->redo.engine;
-    const struct brd_io *io = engine->options.io != NULL ? engine->options.io : brd_io_real();
-    const char *dir = engine->options.data_dir;
     struct load load = { .replay = replay };
     struct brd_snapshot_error error = { .text = "" };
     enum brd_status status;
-    uint64_t version;
     char *path;
 
-    status = snapshot_newest(io, dir, &version, &error);
-    if (status == BRD_NOT_FOUND)
-        status = snapshot_check_none(dir, brd_wal_base_version(engine->wal), &error);
-    if (status != BRD_OK)
-        return redo_give_up(&replay->redo, status, "%s", error.text);
     if (version == 0)
         return BRD_OK;
-    path = snapshot_path(dir, version);
+    path = snapshot_path(engine->options.data_dir, version);
     if (path == NULL)
         return redo_give_up(&replay->redo, BRD_OUT_OF_MEMORY, "out of memory");
-    status = snapshot_open(&load.reader, io, path, &error);
+    status = snapshot_open(&load.reader, io_of(engine), path, &error);
     if (status != BRD_OK) {
         free(path);
         return redo_give_up(&replay->redo, status, "%s", error.text);
@@ -220,10 +228,26 @@ load_snapshot(struct replay *replay)
                               : redo_give_up(&replay->redo, status, "%s", error.text);
     engine->snapshot = load.reader.info;
     replay->start_version = load.reader.info.start_version;
-    replay->redo.fuzzy_end = load.reader.info.end_version;
+    replay->version = replay->redo.fuzzy_end = load.reader.info.end_version;
     snapshot_close(&load.reader);
     free(path);
     return status;
+}
+
+static enum brd_status
+load_newest_snapshot(struct replay *replay)
+{
+    struct brd_engine *engine = replay->redo.engine;
+    const char *dir = engine->options.data_dir;
+    struct brd_snapshot_error error = { .text = "" };
+    uint64_t version;
+    enum brd_status status = snapshot_newest(io_of(engine), dir, &version, &error);
+
+    if (status == BRD_NOT_FOUND)
+        status = snapshot_check_none(dir, brd_wal_base_version(engine->wal), &error);
+    if (status != BRD_OK)
+        return redo_give_up(&replay->redo, status, "%s", error.text);
+    return load_snapshot(replay, version);
 }
 
 /* The log behind a snapshot must reach what the snapshot has seen. */
@@ -404,7 +428,8 @@ recovery_run(struct brd_engine *engine, struct brd_engine_error *out_error)
         .on_progress = engine->options.on_progress,
         .arg = engine->options.arg,
     };
-    struct replay replay = { .redo = { .engine = engine, .error = out_error } };
+    struct replay replay = { .redo = { .engine = engine, .error = out_error },
+                             .to_version = UINT64_MAX };
     struct brd_wal_error error = { .text = "" };
     enum brd_status status;
 
@@ -415,7 +440,7 @@ recovery_run(struct brd_engine *engine, struct brd_engine_error *out_error)
         return wal_failed(out_error, status, &error);
     status = check_stop(&replay.redo);
     if (status == BRD_OK)
-        status = load_snapshot(&replay);
+        status = load_newest_snapshot(&replay);
     if (status != BRD_OK)
         return status;
     replay.began_ns = brd_clock_mono_ns(engine->clock);
@@ -435,4 +460,87 @@ recovery_run(struct brd_engine *engine, struct brd_engine_error *out_error)
     engine->recovery_ms = (brd_clock_mono_ns(engine->clock) - began_ns) / BRD_NS_PER_MS;
     tell_result(engine);
     return BRD_OK;
+}
+
+/* ---- An earlier state ---- */
+
+/* The newest snapshot that ends at or before to_version and whose log is there. *out_version 0:
+ * none, and none is needed. */
+static enum brd_status
+choose_snapshot(struct replay *replay, uint64_t *out_version, uint64_t *out_earliest)
+{
+    struct brd_engine *engine = replay->redo.engine;
+    const uint64_t base_version = brd_wal_base_version(engine->wal);
+    const char *dir = engine->options.data_dir;
+    struct brd_snapshot_error error = { .text = "" };
+    struct brd_snapshot_file *files = NULL;
+    enum brd_status status;
+    size_t count = 0;
+    size_t i;
+
+    status =
+        brd_snapshot_list(io_of(engine), dir, brd_wal_uuid(engine->wal), &files, &count, &error);
+    if (status != BRD_OK)
+        return redo_give_up(&replay->redo, status, "%s", error.text);
+    *out_version = 0;
+    *out_earliest = base_version == 0 ? 0 : UINT64_MAX;
+    for (i = 0; i < count; i++) {
+        const struct brd_snapshot_file *file = &files[i];
+
+        if (file->status != BRD_OK || file->start_version < base_version)
+            continue;
+        if (*out_version == 0 && file->info.end_version <= replay->to_version)
+            *out_version = file->start_version;
+        if (file->info.end_version < *out_earliest)
+            *out_earliest = file->info.end_version;
+    }
+    if (*out_earliest == UINT64_MAX) {
+        const char *text = error.text;
+
+        if (count == 0)
+            status = snapshot_check_none(dir, base_version, &error);
+        else if (files[0].status == BRD_OK)
+            status =
+                snapshot_check_fit(&files[0].info, files[0].path, files[0].start_version,
+                                   brd_wal_uuid(engine->wal), base_version, UINT64_MAX, &error);
+        else
+            text = files[0].error.text;
+        status = redo_give_up(&replay->redo, status != BRD_OK ? status : BRD_CORRUPT, "%s", text);
+    } else if (replay->to_version < *out_earliest) {
+        status =
+            redo_give_up(&replay->redo, BRD_HISTORY_TRIMMED,
+                         "snapshots and log of %s go back to version %" PRIu64 ", not to %" PRIu64,
+                         dir, *out_earliest, replay->to_version);
+    }
+    free(files);
+    return status;
+}
+
+enum brd_status
+recovery_rewind(struct brd_engine *engine, uint64_t to_version, uint64_t *out_version,
+                uint64_t *out_earliest, struct brd_engine_error *out_error)
+{
+    struct replay replay = { .redo = { .engine = engine, .error = out_error },
+                             .to_version = to_version };
+    struct brd_wal_error error = { .text = "" };
+    uint64_t snapshot_version = 0;
+    enum brd_status status;
+
+    out_error->text[0] = '\0';
+    replay.began_ns = replay.told_ns = brd_clock_mono_ns(engine->clock);
+    status = choose_snapshot(&replay, &snapshot_version, out_earliest);
+    if (status == BRD_OK)
+        status = load_snapshot(&replay, snapshot_version);
+    if (status != BRD_OK)
+        return status;
+    replay.began_ns = brd_clock_mono_ns(engine->clock);
+    status = brd_wal_replay(engine->wal, on_record, &replay, &engine->recovered, &error);
+    if (replay.passed)
+        status = BRD_OK; /* what is behind does not matter, not even whether it is whole */
+    else if (status != BRD_OK)
+        return wal_failed(out_error, status, &error);
+    else
+        status = check_end(&replay);
+    *out_version = replay.version;
+    return status;
 }

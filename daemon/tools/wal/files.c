@@ -197,10 +197,11 @@ remove_path(void *arg, const char *path)
 }
 
 void
-files_remove_data(const char *dir)
+files_remove_data(const char *dir, bool itself)
 {
     for_each(dir, remove_path, NULL);
-    (void)rmdir(dir);
+    if (itself)
+        (void)rmdir(dir);
 }
 
 static void
@@ -260,4 +261,39 @@ files_lock(const char *dir, bool make, int *out_fd, char out_holder[32])
     if (result != 0)
         brd_file_close(io, out_fd);
     return result;
+}
+
+/* ---- A place for data ---- */
+
+int
+files_place_take(struct files_place *place, const char *dir)
+{
+    const struct brd_io *io = brd_io_real();
+    bool is_free = false;
+    struct stat st;
+    int result;
+
+    *place = (struct files_place){ .dir = dir, .lock_fd = -1 };
+    place->made = stat(dir, &st) != 0 && errno == ENOENT;
+    result = place->made ? io->mkdir(io->ctx, dir) : files_is_free(dir, &is_free);
+    if (result == 0 && !place->made && !is_free)
+        return -EEXIST;
+    if (result == 0)
+        result = files_lock(dir, true, &place->lock_fd, place->holder);
+    /* Somebody may have been quicker. */
+    if (result == 0)
+        result = files_is_free(dir, &is_free);
+    if (result == 0 && !is_free)
+        result = -EEXIST;
+    if (result != 0)
+        brd_file_close(io, &place->lock_fd);
+    return result;
+}
+
+void
+files_place_leave(struct files_place *place, bool keep)
+{
+    if (!keep)
+        files_remove_data(place->dir, place->made);
+    brd_file_close(brd_io_real(), &place->lock_fd);
 }

@@ -38,8 +38,9 @@ int files_copy(const struct brd_io *in, const char *path, const char *out);
 /* Another name for a file, on another file system a copy. Names are not made durable. */
 int files_move(const char *path, const char *out);
 
-/* Remove a data directory, or what was made of one. What cannot be removed stays. */
-void files_remove_data(const char *dir);
+/* Remove a data directory, or what was made of one; with `itself`, the directory too. What
+ * cannot be removed stays. */
+void files_remove_data(const char *dir, bool itself);
 
 /* As root: give a data directory and what is in it to an owner. */
 void files_give(const char *dir, const struct stat *owner);
@@ -48,5 +49,20 @@ void files_give(const char *dir, const struct stat *owner);
  * is missing; otherwise *out_fd may be -1. -EWOULDBLOCK: somebody has it; out_holder is
  * the process, as far as the file tells. */
 int files_lock(const char *dir, bool make, int *out_fd, char out_holder[32]);
+
+/* Where new data goes: a directory that is missing, or holds none. */
+struct files_place {
+    const char *dir; /* borrowed */
+    bool made;       /* it was missing */
+    int lock_fd;
+    char holder[32];
+};
+
+/* Make it, and take its lock. -EEXIST: it holds something; -EWOULDBLOCK: a daemon, holder,
+ * has it. */
+int files_place_take(struct files_place *place, const char *dir);
+
+/* Give the lock back; without keep what is there goes first. */
+void files_place_leave(struct files_place *place, bool keep);
 
 #endif

@@ -1,13 +1,15 @@
 /* dump, verify and stat. They change nothing and take no lock; beside a daemon they
- * see the log up to some moment.
+ * see the directory as it is at one moment (pin.h).
  *
  * They read through brd_wal_visit, the same reader that recovery uses: what it calls
  * whole is what a start would apply. */
 #include "health.h"
+#include "pin.h"
 #include "tool.h"
 
 struct look {
     struct tool *tool;
+    struct pin *pin;     /* owned */
     struct brd_wal *wal; /* owned */
     struct brd_wal_report report;
     struct brd_wal_error error;
@@ -80,6 +82,7 @@ static int
 end_look(struct look *look, enum brd_status status)
 {
     brd_wal_close(&look->wal);
+    pin_close(&look->pin);
     if (status != BRD_OK && status != DEAF)
         return tool_fail(look->tool, status, &look->error);
     return tool_end(look->tool);
@@ -111,7 +114,7 @@ int
 look_dump(struct tool *tool)
 {
     const bool records_only = tool->records_only || filter_is_narrow(&tool->filter);
-    const struct brd_wal_options options = { .dir = tool->operands[0], .read_only = true };
+    struct brd_wal_options options = { .dir = tool->operands[0], .read_only = true };
     struct look look = { .tool = tool };
     const struct brd_wal_visitor visitor = {
         .arg = &look,
@@ -123,6 +126,10 @@ look_dump(struct tool *tool)
 
     if (tool->snapshot)
         return dump_snapshot(tool);
+    status = pin_open(options.dir, &look.pin, &look.error);
+    if (status != BRD_OK)
+        return end_look(&look, status);
+    options.io = pin_io(look.pin);
     status = brd_wal_open(&options, &look.wal, &look.error);
     if (status == BRD_OK)
         status = brd_wal_visit(look.wal, &visitor, &look.report, &look.error);
@@ -134,9 +141,13 @@ look_at_all(struct tool *tool, bool whole)
 {
     const char *dir = tool->operands[0];
     struct brd_wal_error error = { .text = "" };
-    struct health health;
-    enum brd_status status = health_check(brd_io_real(), dir, whole, &health, &error);
+    struct health health = { .groups = 0 };
+    struct pin *pin = NULL;
+    enum brd_status status = pin_open(dir, &pin, &error);
 
+    if (status == BRD_OK)
+        status = health_check(pin_io(pin), dir, whole, &health, &error);
+    pin_close(&pin);
     if (health.identity.generation != 0 && !whole)
         print_identity(&tool->print, dir, &health.identity);
     if (status != BRD_OK)

@@ -2,7 +2,7 @@
  * brings a damaged one into order.
  *
  * Here: the tables of commands and options, and how the program ends. What the
- * commands do is in look.c and repair.c. */
+ * commands do is in files of their names and in look.c. */
 #include "tool.h"
 #include "when.h"
 
@@ -14,11 +14,12 @@
 
 /* ---- Commands ---- */
 
-#define FOR_DUMP   1u
-#define FOR_VERIFY 2u
-#define FOR_STAT   4u
-#define FOR_REPAIR 8u
-#define FOR_ALL    ~0u
+#define FOR_DUMP    1u
+#define FOR_VERIFY  2u
+#define FOR_STAT    4u
+#define FOR_REPAIR  8u
+#define FOR_RECOVER 16u
+#define FOR_ALL     ~0u
 
 static const struct command {
     const char *name;
@@ -34,6 +35,8 @@ static const struct command {
     { "stat", FOR_STAT, 1, "stat DATA-DIR", "what meta says, and totals", look_stat },
     { "repair", FOR_REPAIR, 1, "repair DATA-DIR",
       "say what has to go so that a daemon starts, and what is lost by it", repair_run },
+    { "recover", FOR_RECOVER, 2, "recover --to VERSION DATA-DIR NEW-DIR",
+      "make a new directory that holds what the data was at that version", recover_run },
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
@@ -56,6 +59,7 @@ set_from(struct tool *tool, const char *value)
 static bool
 set_to(struct tool *tool, const char *value)
 {
+    tool->to_given = true;
     return when_parse(value, &tool->filter.to);
 }
 
@@ -117,8 +121,8 @@ static const struct option {
       set_format },
     { "--from", FOR_DUMP, "VERSION", "a version or a time",
       "dump: only what is of this version and above", set_from },
-    { "--to", FOR_DUMP, "VERSION", "a version or a time", "dump: ... and not above this one",
-      set_to },
+    { "--to", FOR_DUMP | FOR_RECOVER, "VERSION", "a version or a time",
+      "dump: ... and not above this one; recover: the last that counts", set_to },
     { "--key", FOR_DUMP, "KEY", "a key as dump prints it: \\xHH, \\\\ and \\\"",
       "dump: only changes of this key, and clears", set_key },
     { "--prefix", FOR_DUMP, "KEY", "a key as dump prints it: \\xHH, \\\\ and \\\"",
@@ -142,7 +146,7 @@ print_usage(FILE *out)
 
     fputs("usage: brindle-wal COMMAND [OPTIONS] ...\n\n", out);
     for (i = 0; i < COMMAND_COUNT; i++)
-        fprintf(out, "  %-17s %s\n", commands[i].usage, commands[i].help);
+        fprintf(out, "  %s\n        %s\n", commands[i].usage, commands[i].help);
     fputs("\n", out);
     for (i = 0; i < OPTION_COUNT; i++) {
         char text[40];
@@ -154,7 +158,7 @@ print_usage(FILE *out)
     fputs("  --help, --version\n\n"
           "A VERSION may be a time: 2026-01-02T03:04:05Z, or Unix seconds.\n\n"
           "Exit status: 0 all is well (a torn end is no damage), 1 something could not be read\n"
-          "or written, 2 usage, 3 damaged.\n",
+          "or written, 2 usage, 3 damaged, 4 recover: not so far back.\n",
           out);
 }
 
@@ -239,6 +243,8 @@ parse(struct tool *tool, const struct command *command, int argc, char **argv)
         return complain("usage: brindle-wal ", command->usage);
     if (tool->filter.by_key && tool->filter.by_prefix)
         return complain("--key and --prefix at once", "");
+    if (command->bit == FOR_RECOVER && !tool->to_given)
+        return complain("say to which version or time: --to", "");
     return EXIT_DONE;
 }
 
@@ -272,6 +278,18 @@ tool_fail_io(const struct tool *tool, int result, const char *action, const char
 {
     return tool_complain(tool, brd_file_status(result), path, "cannot %s %s: %s", action, path,
                          brd_file_error(result));
+}
+
+int
+tool_fail_place(const struct tool *tool, const struct files_place *place, int result,
+                const char *dir)
+{
+    if (result == -EEXIST)
+        return tool_complain(tool, BRD_EXISTS, dir, "%s is not empty: name a new directory", dir);
+    if (result == -EWOULDBLOCK)
+        return tool_complain(tool, BRD_BUSY, dir, "%s is in use by another process (pid %s)", dir,
+                             place->holder);
+    return tool_fail_io(tool, result, "make", dir);
 }
 
 bool

@@ -424,7 +424,7 @@ carry_out(struct repair *repair)
     if (result == 0)
         result = make_aside(repair);
     if (result != 0) {
-        files_remove_data(repair->aside);
+        files_remove_data(repair->aside, true);
         return tool_complain(tool, brd_file_status(result), repair->aside,
                              "cannot make a backup in %s: %s; nothing was changed", repair->aside,
                              brd_file_error(result));

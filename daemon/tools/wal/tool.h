@@ -2,6 +2,7 @@
 #ifndef BRD_TOOLS_WAL_TOOL_H
 #define BRD_TOOLS_WAL_TOOL_H
 
+#include "files.h"
 #include "filter.h"
 #include "print.h"
 
@@ -11,6 +12,7 @@ enum {
     EXIT_FAILED = 1,
     EXIT_USAGE = 2,
     EXIT_DAMAGED = 3,
+    EXIT_TOO_EARLY = 4,
 };
 
 struct tool {
@@ -22,6 +24,7 @@ struct tool {
     bool records_only;
     bool snapshot;
     bool yes;
+    bool to_given;
 };
 
 /* The commands; each returns an exit status. */
@@ -29,6 +32,7 @@ int look_dump(struct tool *tool);
 int look_verify(struct tool *tool);
 int look_stat(struct tool *tool);
 int repair_run(struct tool *tool);
+int recover_run(struct tool *tool);
 
 /* Say what went wrong, on stderr (and in JSON). Returns the exit status. */
 int tool_fail(const struct tool *tool, enum brd_status status, const struct brd_wal_error *error);
@@ -39,6 +43,10 @@ int tool_complain(const struct tool *tool, enum brd_status status, const char *p
 
 /* The same for a failed disk call: "cannot ACTION PATH: REASON". */
 int tool_fail_io(const struct tool *tool, int result, const char *action, const char *path);
+
+/* The same for files_place_take. */
+int tool_fail_place(const struct tool *tool, const struct files_place *place, int result,
+                    const char *dir);
 
 /* Write out what was printed. A reader that went away is no failure. */
 int tool_end(const struct tool *tool);
