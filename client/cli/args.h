@@ -17,6 +17,8 @@
     X(RAW, "raw", NULL, "print the bytes of the value and nothing else, no newline either") \
     X(EXACT, "exact", NULL, "leave out expired keys that are not removed yet")              \
     X(INITIAL, "initial", "NUMBER", "what an absent key counts as (default 0)")             \
+    X(DATA_DIR, "data-dir", "DIR", "what to copy (else $BRINDLE_DATA_DIR, ./brindle-data)") \
+    X(FORCE, "force", NULL, "move aside what is there, under another name")                 \
     X(HELP, "help", NULL, "show this help")
 
 enum arg_option {

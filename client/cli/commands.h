@@ -25,6 +25,8 @@ enum outcome command_sync(struct cli *cli, struct args *args);
 enum outcome command_checkpoint(struct cli *cli, struct args *args);
 enum outcome command_stats(struct cli *cli, struct args *args);
 enum outcome command_resetstats(struct cli *cli, struct args *args);
+enum outcome command_backup(struct cli *cli, struct args *args);
+enum outcome command_restore(struct cli *cli, struct args *args);
 enum outcome command_help(struct cli *cli, struct args *args);
 
 #endif

@@ -245,6 +245,9 @@ BRD_MUST_CHECK enum brd_status brd_snapshot_visit(const struct brd_io *io, const
                                                   const struct brd_snapshot_visitor *visitor,
                                                   struct brd_snapshot_error *out_error);
 
+/* "DIR/snapshots/0123456789abcdef.snap" in a new allocation, or NULL. */
+char *brd_snapshot_path(const char *data_dir, uint64_t start_version);
+
 /* A snapshot's file, and whether it is whole. */
 struct brd_snapshot_file {
     char path[512];

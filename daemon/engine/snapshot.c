@@ -63,6 +63,12 @@ snapshot_path(const char *data_dir, uint64_t start_version)
     return path_of(data_dir, start_version, ".snap");
 }
 
+char *
+brd_snapshot_path(const char *data_dir, uint64_t start_version)
+{
+    return snapshot_path(data_dir, start_version);
+}
+
 /* ---- Checksums ---- */
 
 static uint32_t

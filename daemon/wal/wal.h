@@ -351,4 +351,26 @@ BRD_MUST_CHECK enum brd_status
 brd_wal_create(const struct brd_io *io, const char *dir, const struct brd_wal_origin *origin,
                struct brd_wal_error *out_error);
 
+/* ---- For offline tools: copies ---- */
+
+struct brd_wal_copy {
+    const char *from_dir;
+    const struct brd_io *from_io; /* what it is read through */
+    const char *to_dir;           /* it is there, and holds no log */
+    uint64_t covered_version;     /* segments that hold nothing above it stay behind; 0: none */
+    uint64_t room_bytes;          /* BRD_DISK_FULL, with nothing done, if it takes more */
+
+    /* Results. */
+    uint64_t bytes;
+    uint64_t segments, records;
+    uint64_t last_version; /* the newest in the copy; what is below base_version counts too */
+};
+
+/* Copy a log that is whole, up to its end as it is now, onto the real disk: segments, then
+ * meta. A daemon may go on appending to it meanwhile. Durable on return.
+ * Returns BRD_OK, BRD_NOT_FOUND, BRD_CORRUPT, BRD_UNSUPPORTED, BRD_IO_ERROR, BRD_DISK_FULL,
+ * BRD_OUT_OF_MEMORY. After a failure there may be a part of it, without meta. */
+BRD_MUST_CHECK enum brd_status
+brd_wal_copy(struct brd_wal_copy *copy, struct brd_wal_error *out_error);
+
 #endif

@@ -147,6 +147,30 @@ files_move(const char *path, const char *out)
     return result != 0 ? result : io->unlink(io->ctx, path);
 }
 
+int
+files_exchange(const char *a, const char *b)
+{
+    const struct brd_io *io = brd_io_real();
+    char between[FILES_PATH_MAX];
+    int result;
+
+    if (renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0)
+        return 0;
+    if (errno != EINVAL && errno != ENOSYS)
+        return -errno;
+    if (!files_stamp(between, b, "moving"))
+        return -ENAMETOOLONG;
+    result = io->rename(io->ctx, b, between);
+    if (result != 0)
+        return result;
+    result = io->rename(io->ctx, a, b);
+    if (result != 0) {
+        (void)io->rename(io->ctx, between, b);
+        return result;
+    }
+    return io->rename(io->ctx, between, a);
+}
+
 /* ---- What a data directory holds ---- */
 
 struct each {
@@ -202,6 +226,17 @@ files_remove_data(const char *dir, bool itself)
     for_each(dir, remove_path, NULL);
     if (itself)
         (void)rmdir(dir);
+}
+
+void
+files_remove_free(const char *dir)
+{
+    const struct brd_io *io = brd_io_real();
+    char path[FILES_PATH_MAX];
+
+    if (files_join(path, dir, "lock"))
+        (void)io->unlink(io->ctx, path);
+    (void)rmdir(dir);
 }
 
 static void
@@ -285,6 +320,8 @@ files_place_take(struct files_place *place, const char *dir)
         result = files_is_free(dir, &is_free);
     if (result == 0 && !is_free)
         result = -EEXIST;
+    if (result != 0 && place->made)
+        (void)rmdir(dir);
     if (result != 0)
         brd_file_close(io, &place->lock_fd);
     return result;

@@ -38,9 +38,15 @@ int files_copy(const struct brd_io *in, const char *path, const char *out);
 /* Another name for a file, on another file system a copy. Names are not made durable. */
 int files_move(const char *path, const char *out);
 
+/* Let two directories change places, in one step where the file system can do that. */
+int files_exchange(const char *a, const char *b);
+
 /* Remove a data directory, or what was made of one; with `itself`, the directory too. What
  * cannot be removed stays. */
 void files_remove_data(const char *dir, bool itself);
+
+/* Remove a directory that holds nothing but a lock. */
+void files_remove_free(const char *dir);
 
 /* As root: give a data directory and what is in it to an owner. */
 void files_give(const char *dir, const struct stat *owner);

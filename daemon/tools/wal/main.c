@@ -19,6 +19,8 @@
 #define FOR_STAT    4u
 #define FOR_REPAIR  8u
 #define FOR_RECOVER 16u
+#define FOR_BACKUP  32u
+#define FOR_RESTORE 64u
 #define FOR_ALL     ~0u
 
 static const struct command {
@@ -37,6 +39,10 @@ static const struct command {
       "say what has to go so that a daemon starts, and what is lost by it", repair_run },
     { "recover", FOR_RECOVER, 2, "recover --to VERSION DATA-DIR NEW-DIR",
       "make a new directory that holds what the data was at that version", recover_run },
+    { "backup", FOR_BACKUP, 2, "backup DATA-DIR NEW-DIR",
+      "copy the data, of a running daemon too, into a new directory, and check it", backup_run },
+    { "restore", FOR_RESTORE, 2, "restore BACKUP DATA-DIR",
+      "check a backup, and bring it to where a daemon looks for its data", restore_run },
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
@@ -109,6 +115,13 @@ set_yes(struct tool *tool, const char *value)
     return tool->yes = true;
 }
 
+static bool
+set_force(struct tool *tool, const char *value)
+{
+    (void)value;
+    return tool->force = true;
+}
+
 static const struct option {
     const char *name;
     unsigned commands; /* that know it */
@@ -135,6 +148,8 @@ static const struct option {
     { "--records", FOR_DUMP, NULL, NULL, "dump: records only", set_records },
     { "--yes", FOR_REPAIR, NULL, NULL, "repair: do it, after a backup of what is changed",
       set_yes },
+    { "--force", FOR_RESTORE, NULL, NULL, "restore: move aside what is there, under another name",
+      set_force },
 };
 
 #define OPTION_COUNT (sizeof(options) / sizeof(options[0]))

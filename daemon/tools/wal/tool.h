@@ -25,6 +25,7 @@ struct tool {
     bool snapshot;
     bool yes;
     bool to_given;
+    bool force;
 };
 
 /* The commands; each returns an exit status. */
@@ -33,6 +34,8 @@ int look_verify(struct tool *tool);
 int look_stat(struct tool *tool);
 int repair_run(struct tool *tool);
 int recover_run(struct tool *tool);
+int backup_run(struct tool *tool);
+int restore_run(struct tool *tool);
 
 /* Say what went wrong, on stderr (and in JSON). Returns the exit status. */
 int tool_fail(const struct tool *tool, enum brd_status status, const struct brd_wal_error *error);
