@@ -203,13 +203,14 @@ look_at_place(struct restore *restore)
     char parent[FILES_PATH_MAX];
     char holder[32] = "";
     bool is_free = true;
-    char *real = realpath(dir, NULL);
+    struct stat st;
+    char *real = lstat(dir, &st) == 0 && S_ISLNK(st.st_mode) ? realpath(dir, NULL) : NULL;
     int result = 0;
 
-    restore->there = real != NULL;
     snprintf(restore->dir, sizeof(restore->dir), "%s", real != NULL ? real : dir);
     free(real);
     dir = restore->dir;
+    restore->there = stat(dir, &st) == 0;
     if (stat(restore->there ? dir : restore->backup, &restore->owner) != 0)
         return tool_fail_io(tool, -errno, "look at", restore->there ? dir : restore->backup);
     if (restore->there)
