@@ -124,13 +124,13 @@ write_snapshot(struct brd_engine *engine, struct brd_rewind *rewind,
         snapshot_abandon(&copy.writer);
         return result;
     }
-    result = snapshot_flush(&copy.writer, true);
+    result = snapshot_complete(&copy.writer, origin->base_version);
     rewind->entries = copy.writer.records;
-    if (result != 0)
+    if (result != 0) {
         snapshot_abandon(&copy.writer);
-    else
-        result = snapshot_finish(&copy.writer, origin->base_version);
-    return result;
+        return result;
+    }
+    return snapshot_publish(&copy.writer);
 }
 
 static void
