@@ -379,7 +379,7 @@ def main():
         # Killed between the snapshot's name and the end of the log before it.
         with_both = home / "both"
         fill(with_both, 0, KEYS, "--checkpoint-on-stop",
-             env={"BRINDLE_CRASH": "checkpoint_verified:1"})
+             env={"BRINDLE_CRASH": "snapshot_durable:1"})
         for test in (flips_anywhere_in_the_log_leave_the_prefix, a_missing_segment_ends_the_log,
                      several_damages_end_it_at_the_first, text_says_what_is_lost,
                      meta_is_made_again, meta_and_a_segment_at_once, nobody_knows_whose_log_it_is,
