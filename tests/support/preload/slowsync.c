@@ -4,21 +4,42 @@
  *   SLOW_SYNC_MS=20 LD_PRELOAD=.../slowsync.so brindled ...
  *
  * What is written and not yet synced stays so for long enough to be hit: what comes
- * in the first half of one sync goes with it, what comes in the second half waits. */
+ * in the first half of one sync goes with it, what comes in the second half waits.
+ *
+ * SLOW_SYNC_AFTER_US: each returns so many microseconds later, and begins at once.
+ * For measurements: one sleep, and an exact one. */
 #include <dlfcn.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
-static void
-wait_for_the_disk(void)
+static long
+number(const char *name)
 {
-    const char *text = getenv("SLOW_SYNC_MS");
-    long ms = text != NULL ? strtol(text, NULL, 10) : 0;
-    struct timespec left = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+    const char *text = getenv(name);
 
-    while (nanosleep(&left, &left) != 0) /* lint:allow sleep: the slow disk itself */
+    return text != NULL ? strtol(text, NULL, 10) : 0;
+}
+
+static void
+wait_for_the_disk(long us)
+{
+    struct timespec left = { .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000 };
+
+    while (us > 0 && nanosleep(&left, &left) != 0) /* lint:allow sleep: the slow disk itself */
         ;
+}
+
+/* Without the slack of 50 us that every thread's timers have. */
+static void
+wait_exactly(long us)
+{
+    int slack_ns = prctl(PR_GET_TIMERSLACK);
+
+    prctl(PR_SET_TIMERSLACK, 1L);
+    wait_for_the_disk(us);
+    prctl(PR_SET_TIMERSLACK, (long)slack_ns);
 }
 
 static int
@@ -28,9 +49,10 @@ sync_with(const char *name, int fd)
     int result;
 
     *(void **)&call = dlsym(RTLD_NEXT, name);
-    wait_for_the_disk();
+    wait_for_the_disk(number("SLOW_SYNC_MS") * 1000);
     result = call(fd);
-    wait_for_the_disk();
+    wait_for_the_disk(number("SLOW_SYNC_MS") * 1000);
+    wait_exactly(number("SLOW_SYNC_AFTER_US"));
     return result;
 }
 
