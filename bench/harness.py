@@ -4,6 +4,7 @@ A server is started on an ephemeral port of the loopback, pinned to the CPUs tha
 chooses, and belongs to the script that started it: stop() ends it. Nothing here decides what is
 measured.
 """
+import argparse
 import datetime
 import json
 import os
@@ -16,6 +17,7 @@ import socket
 import statistics
 import subprocess
 import time
+from dataclasses import dataclass
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(os.environ.get("BRINDLE_RELEASE", ROOT / "build" / "release"))
@@ -290,6 +292,36 @@ def number(value, form):
     return "-" if value is None else format(value, form)
 
 
+def spread(values, form):
+    return f"{min(values):{form}} to {max(values):{form}}" if values else "-"
+
+
 def table(head, rows):
     return (["| " + " | ".join(head) + " |", "|" + "---|" * len(head)] +
             ["| " + " | ".join(row) + " |" for row in rows])
+
+
+@dataclass
+class Goal:
+    work: str
+    limit: str
+    value: float = None
+    max: float = None
+    form: str = ".2f"
+    note: str = ""
+
+    def row(self):
+        if self.value is None:
+            return [self.work, self.limit, "-", "not measured", self.note]
+        return [self.work, self.limit, format(self.value, self.form),
+                "met" if self.value <= self.max else "**not met**", self.note]
+
+
+# ---- Command lines ------------------------------------------------------------------------
+
+
+def positive(text):
+    value = int(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError("must be above 0")
+    return value
