@@ -16,12 +16,13 @@ import shlex
 import socket
 import statistics
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(os.environ.get("BRINDLE_RELEASE", ROOT / "build" / "release"))
-START_S = 60
+START_S = 300  # of a start that fails; recovery of much data is in it
 KEY_BYTES = 16
 
 
@@ -57,9 +58,10 @@ def free_port():
 class Server:
     """A running server process and the ways to reach it."""
 
-    def __init__(self, name, command, cpus):
+    def __init__(self, name, command, cpus, env=None):
         self.name = name
-        self.command = ["taskset", "-c", cpus] + command
+        settings = ["env", *(f"{name}={value}" for name, value in env.items())] if env else []
+        self.command = settings + ["taskset", "-c", cpus] + command
         self.process = None
         self.doors = []  # (label, protocol, address)
         self.version = "unknown"
@@ -83,28 +85,31 @@ class Server:
         self.stop()
         raise RuntimeError(f"{self.name} does not start: {shlex.join(self.command)}")
 
-    def stop(self):
+    def stop(self, patience_s=20):
         if self.process is None:
             return
         self.process.terminate()
         try:
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=patience_s)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            self.kill()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
 
 
-def start_brindled(path, cpus, *options, name="brindled"):
-    """In memory, with one worker unless `options` say more."""
-    server = Server(name, [
-        path, "--listen", "127.0.0.1:0", "--resp-listen", "127.0.0.1:0", "--http-listen", "none",
-        "--data-dir", "none", "--max-memory", "8gb",
-        *([] if "--workers" in options else ["--workers", "1"]), *options], cpus)
-    server.version = output_of([path, "--version"]).split("\n")[0]
-    server.start(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+def drop_output(stream):
+    """So that a server that says much does not stand still in front of a full pipe."""
+    while stream.read1(65536):
+        pass
+
+
+def wait_for_line(server, pattern):
+    """Until the server has printed a line in which the pattern is found; returns the match."""
     deadline = time.monotonic() + START_S
     text = b""
-    stream = server.process.stderr
+    stream = server.process.stdout
     os.set_blocking(stream.fileno(), False)
     while time.monotonic() < deadline:
         if not select.select([stream], [], [], 0.2)[0]:
@@ -113,26 +118,58 @@ def start_brindled(path, cpus, *options, name="brindled"):
         if chunk == b"":
             break
         text += chunk or b""
-        ready = re.search(rb"^ready: listen=(\S+) resp=(\S+) .*$", text, re.M)
-        if ready:
-            server.doors.append(("brindle", "brindle", ready.group(1).decode()))
-            if ready.group(2) != b"none":
-                server.doors.append(("brindle (RESP)", "resp", ready.group(2).decode()))
-            return server
+        found = re.search(pattern, text, re.M)
+        if found:
+            os.set_blocking(stream.fileno(), True)
+            threading.Thread(target=drop_output, args=(stream,), daemon=True).start()
+            return found
     server.stop()
-    raise RuntimeError("brindled does not get ready:\n" + text.decode(errors="replace"))
+    raise RuntimeError(f"{server.name} does not get ready:\n" + text.decode(errors="replace"))
 
 
-def start_redis(path, cpus):
+def start_brindled(path, cpus, *options, name="brindled", env=None):
+    """In memory, with one worker unless `options` say more."""
+    server = Server(name, [
+        path, "--listen", "127.0.0.1:0", "--resp-listen", "127.0.0.1:0", "--http-listen", "none",
+        "--data-dir", "none", "--max-memory", "8gb",
+        *([] if "--workers" in options else ["--workers", "1"]), *options], cpus, env)
+    server.version = output_of([path, "--version"]).split("\n")[0]
+    server.start(stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    ready = wait_for_line(server, rb"^ready: listen=(\S+) resp=(\S+) .*$")
+    server.doors.append(("brindle", "brindle", ready.group(1).decode()))
+    if ready.group(2) != b"none":
+        server.doors.append(("brindle (RESP)", "resp", ready.group(2).decode()))
+    return server
+
+
+def start_redis(path, cpus, *options, name="redis-server", env=None):
+    """Without persistence unless `options` say more. Returns when it has loaded its data."""
     port = free_port()
-    server = Server("redis-server", [
-        path, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
-        "--daemonize", "no"], cpus)
+    server = Server(name, [
+        path, "--port", str(port), "--bind", "127.0.0.1", "--save", "",
+        *([] if "--appendonly" in options else ["--appendonly", "no"]),
+        "--daemonize", "no", *options], cpus, env)
     server.version = " ".join(output_of([path, "--version"]).split()[:3])
-    server.start(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    server.wait_for_port(port)
+    server.start(stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    wait_for_line(server, rb"Ready to accept connections")
     server.doors.append(("redis", "resp", f"127.0.0.1:{port}"))
     return server
+
+
+def ask_redis(server, *words):
+    """The answer to one command, as text."""
+    host, port = server.doors[0][2].rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=600) as connection:
+        words = [word.encode() for word in words]
+        connection.sendall(b"*%d\r\n" % len(words) +
+                           b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words))
+        with connection.makefile("rb") as answers:
+            line = answers.readline().strip()
+            if line.startswith(b"$"):
+                return answers.read(int(line[1:])).decode()
+            if not line.startswith((b"+", b":")):
+                raise RuntimeError(f"{server.name} answers {line.decode(errors='replace')}")
+            return line[1:].decode()
 
 
 def start_memcached(path, cpus):
@@ -156,20 +193,19 @@ def bench_command(bench, cpus, door, *options):
             "--key-size", str(KEY_BYTES), "--format", "json", "--progress", "no", *options]
 
 
-def run_program(command):
+def program_result(out, err, status):
     """What brindle-bench reports; `failed` says whether it failed, `first_error` why."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
-        result = json.loads(done.stdout)
+        result = json.loads(out)
     except ValueError:
-        return {"first_error": done.stderr.strip() or "no result", "failed": True}
-    result["failed"] = done.returncode != 0
+        return {"first_error": err.strip() or "no result", "failed": True}
+    result["failed"] = status != 0
     return result
 
 
-def run_bench(command):
+def load_result(out, err, status):
     """The same for a load: one that does not show what it was made for has failed too."""
-    result = run_program(command)
+    result = program_result(out, err, status)
     if not result["failed"] and result["misses"] > 0:
         result["failed"] = True  # a miss is cheaper than a hit
         result["first_error"] = f"{result['misses']} keys are missing"
@@ -177,6 +213,16 @@ def run_bench(command):
         result["failed"] = True
         result["first_error"] = result["server"]["cpu_unknown"]
     return result
+
+
+def run_program(command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return program_result(done.stdout, done.stderr, done.returncode)
+
+
+def run_bench(command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return load_result(done.stdout, done.stderr, done.returncode)
 
 
 def fill(bench, cpus, door, *options):
@@ -303,18 +349,26 @@ def table(head, rows):
 
 @dataclass
 class Goal:
+    """A line of a table of goals; without max and min it is judged by nobody."""
     work: str
     limit: str
     value: float = None
     max: float = None
     form: str = ".2f"
     note: str = ""
+    min: float = None
+
+    def verdict(self):
+        if self.max is None and self.min is None:
+            return ""
+        if self.value is None:
+            return "not measured"
+        met = ((self.max is None or self.value <= self.max) and
+               (self.min is None or self.value >= self.min))
+        return "met" if met else "**not met**"
 
     def row(self):
-        if self.value is None:
-            return [self.work, self.limit, "-", "not measured", self.note]
-        return [self.work, self.limit, format(self.value, self.form),
-                "met" if self.value <= self.max else "**not met**", self.note]
+        return [self.work, self.limit, number(self.value, self.form), self.verdict(), self.note]
 
 
 # ---- Command lines ------------------------------------------------------------------------
