@@ -15,9 +15,9 @@ import signal
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from rig import (CHECKPOINTS, CrashResults, Daemon, Disk, Helper, address_of,  # noqa: E402
-                 build_broken, build_folder, find_program, folder_of_its_own, numbers_of, preload, run, small_disk, verify_log,
-                 why_no_disk, why_no_mount)
+from rig import (CHECKPOINTS, CrashResults, Daemon, Disk, Helper, SEED, address_of,  # noqa: E402
+                 build_broken, build_folder, find_program, folder_of_its_own, number, numbers_of,
+                 preload, run, small_disk, tally, verify_log, why_no_disk, why_no_mount)
 from brindle_client import Client, pb  # noqa: E402
 
 FAILED_LINE = re.compile(r"the log has failed: cannot \w+")
@@ -91,7 +91,7 @@ def nth_call_fails(durability, settings, program=None):
     """n counts from the start of the daemon; which calls follow is not the test's business."""
     starts = loads = 0
     for at in (*range(1, 13), 14, 16, 20, 30, 50, 100, 300):
-        with folder_of_its_own() as folder, Helper("crash_load", seed=at) as load:
+        with folder_of_its_own() as folder, Helper("crash_load", seed=SEED + at) as load:
             data_dir = folder / "data"
             with start(data_dir, durability) as daemon:
                 settle(daemon)
@@ -110,6 +110,7 @@ def nth_call_fails(durability, settings, program=None):
                     status = daemon.stop()
                     assert status == 1 or not failed, daemon.tail()
             recover(load, data_dir, durability)
+    tally(faults=starts + loads)
     print(f"{durability} {settings}: {starts} starts and {loads} loads failed")
     assert loads > (settings["FIO_OP"] != "fallocate"), "the fault never met the load"
 
@@ -154,6 +155,7 @@ def killed_within_a_write(durability):
                 else:
                     load.ask(f"run {address_of(daemon)} {LOAD} class={durability} at=100000")
                 assert daemon.wait() == -signal.SIGKILL, daemon.tail()
+            tally(kills=1)
             with start(folder / "data", durability) as daemon:
                 torn += any("never whole" in line for line in daemon.log)
                 remove_settled(daemon)
@@ -249,6 +251,7 @@ def ends_everywhere(durability):
             for point in points:
                 if end_at(point, nth, load, folder / "data", durability):
                     reached.add(point)
+                    tally(kills=1)
         with start(folder / "data", durability) as daemon:
             load.ask(f"verify {address_of(daemon)} rule=kill class={durability}")
         verify_log(folder / "data")
@@ -269,7 +272,7 @@ def main():
                          {"FIO_OP": "fallocate", "FIO_ERRNO": "ENOSPC", "FIO_FOR": "0"}):
             results.run(f"nth_{settings['FIO_OP']}_fails", nth_call_fails, "full", settings)
         results.run("nth_write_fails_under_normal", nth_call_fails, "normal", {"FIO_OP": "write"})
-        if os.environ.get("BREAKS"):
+        if number("BREAKS", 0):
             results.run("ignored_sync_is_caught", ignored_sync_is_caught)
         results.run("write_is_short", write_is_short, "full")
         results.run("killed_within_a_write", killed_within_a_write, "normal")

@@ -10,7 +10,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from rig import (CHECKPOINTS, CrashResults, Daemon, Helper, Manager, SEED, address_of, folder_of_its_own,  # noqa: E402
-                 number, numbers_of, seconds_since, verify_log)
+                 number, numbers_of, seconds_since, tally, verify_log)
 
 KILLS = number("KILLS", 26)
 RECOVERY_KILLS = number("RECOVERY_KILLS", 20)
@@ -47,6 +47,7 @@ def kills(durability, count):
             answered += one_kill(load, data_dir, durability, dice)
         verify_log(data_dir)
     print(f"{durability}: {count} kills, {answered} requests, {seconds_since(start_s)}")
+    tally(kills=count, operations=answered)
 
 
 def kills_during_recovery():
@@ -74,6 +75,7 @@ def kills_during_recovery():
         with start(data_dir, "normal") as daemon:
             load.ask(f"verify {address_of(daemon)} rule=kill class=normal")
         verify_log(data_dir)
+    tally(kills=kills + misses)
     print(f"{kills} kills within a recovery of about {at_most_s:.2f} s, {misses} after it")
 
 

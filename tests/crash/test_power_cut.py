@@ -6,7 +6,7 @@ client was shown; under `normal` what is there is a prefix of what was accepted,
 acknowledged longer than the stated bound before the last acknowledged write was asked for is in
 it. A build that acknowledges early is caught, or else this test proves nothing.
 
-CUTS=500 for a long run.
+CUTS=500 for a long run; BREAKS=0 leaves the build with the planted fault out.
 """
 import pathlib
 import random
@@ -15,9 +15,10 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from rig import (CHECKPOINTS, CrashResults, Daemon, Disk, Helper, SEED, address_of, build_broken,  # noqa: E402
-                 number, numbers_of, preload, seconds_since, verify_log, why_no_disk)
+                 number, numbers_of, preload, seconds_since, tally, verify_log, why_no_disk)
 
 CUTS = number("CUTS", 20)
+BREAKS = number("BREAKS", 1)
 CUTS_ON_ONE = 5  # on the same data; the log only grows
 SYNC_MS = 300
 SLOW_SYNC_MS = 5
@@ -69,6 +70,7 @@ def cuts(durability, count):
                 verify_log(disk.folder / "data")
     print(f"{durability}: {count} cuts; of {issued} requests {there} are there, {owed} had to be; "
           f"{seconds_since(began)}")
+    tally(cuts=count, operations=issued)
 
 
 def is_caught(fault):
@@ -96,7 +98,8 @@ def main():
         return results.finish()
     results.run("under_full_nothing_acknowledged_is_missing", cuts, "full", (CUTS + 1) // 2)
     results.run("under_normal_a_prefix_is_left", cuts, "normal", CUTS // 2)
-    results.run("a_planted_early_ack_is_caught", is_caught, "EARLY_ACK")
+    if BREAKS:
+        results.run("a_planted_early_ack_is_caught", is_caught, "EARLY_ACK")
     return results.finish()
 
 

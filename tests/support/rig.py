@@ -4,9 +4,14 @@ programs of tests/crash, which answer each command with a line.
 Everything is a context manager that leaves nothing behind: no mount, no loop device, no process.
 Mounts live in a mount namespace of the test's own, and a loop device goes with its mount, so that
 not even kill -9 on the test leaves any.
+
+With KEEP in the environment a failure leaves its evidence in TMPDIR: the data as the crash left
+it (before-recovery), as it was when the test gave up, and what the last daemons said.
 """
+import collections
 import contextlib
 import ctypes
+import itertools
 import os
 import pathlib
 import random
@@ -21,9 +26,12 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 
-from daemon import (PATIENCE_S, SRC, Daemon, Manager, Results, build_folder, find_program,  # noqa: E402
+import daemon as plain  # noqa: E402
+from daemon import (PATIENCE_S, SRC, Manager, Results, build_folder, find_program,  # noqa: E402
                     preloadable, sanitizer_prefix, until)
 
+KEEP = bool(os.environ.get("KEEP"))
+LOGS_KEPT = 6
 SEED = int(os.environ.get("SEED") or random.SystemRandom().randrange(1, 2**31))
 CLONE_NEWNS = 0x20000
 
@@ -40,6 +48,14 @@ def address_of(daemon):
     return "{}:{}".format(*daemon.listen)
 
 
+totals = collections.Counter()
+
+
+def tally(**numbers):
+    """Adds to what this test has done, for those who run many of them: cuts=1, requests=500."""
+    totals.update(numbers)
+
+
 class CrashResults(Results):
     """Results that can also be skipped, loudly."""
 
@@ -53,6 +69,8 @@ class CrashResults(Results):
         print(f"SKIP: {reason}", flush=True)
 
     def finish(self):
+        if totals:
+            print("DONE", *(f"{name}={count}" for name, count in totals.items()))
         print(f"{self.passed} passed, {self.failed} failed"
               + (f", {self.skipped} skipped" if self.skipped else ""))
         return 1 if self.failed else 0
@@ -175,8 +193,12 @@ class Disk:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_error):
-        self.close()
+    def __exit__(self, error, *_more):
+        if KEEP and error and issubclass(error, Exception):
+            self.detach()
+            print(f"kept: {self.image}, a file system")
+        else:
+            self.close()
 
 
 @contextlib.contextmanager
@@ -194,10 +216,15 @@ def small_disk(size):
 @contextlib.contextmanager
 def folder_of_its_own():
     folder = tempfile.mkdtemp(prefix="brindle-data-")
+    keep = False
     try:
         yield pathlib.Path(folder)
+    except Exception:
+        keep = KEEP
+        raise
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def why_no_disk():
@@ -226,6 +253,29 @@ def why_no_mount():
 
 
 # ---- Daemons ---------------------------------------------------------------------------------
+
+
+class Daemon(plain.Daemon):
+    """A brindled that leaves evidence, with KEEP: what it started from, and what it said."""
+
+    numbers = itertools.count()
+
+    def __init__(self, *args, data_dir=None, **more):
+        if KEEP and data_dir and os.path.isdir(data_dir):
+            copy = pathlib.Path(tempfile.gettempdir()) / "before-recovery"
+            shutil.rmtree(copy, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another daemon may be at work there
+                shutil.copytree(data_dir, copy)
+        super().__init__(*args, data_dir=data_dir, **more)
+
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        if KEEP:
+            self._reader.join()
+            number_ = next(self.numbers)
+            folder = pathlib.Path(tempfile.gettempdir())
+            (folder / f"daemon-{number_:05}.log").write_text("\n".join(self.log) + "\n")
+            (folder / f"daemon-{number_ - LOGS_KEPT:05}.log").unlink(missing_ok=True)
 
 
 def preload(shim, program=None, **settings):
@@ -311,7 +361,7 @@ def seconds_since(start):
     return f"{time.monotonic() - start:.1f} s"
 
 
-__all__ = ["CrashResults", "Daemon", "Disk", "Helper", "Manager", "SEED", "Wall", "address_of", "build_broken",
-           "build_folder",
+__all__ = ["CHECKPOINTS", "CrashResults", "Daemon", "Disk", "Helper", "Manager", "SEED", "Wall",
+           "address_of", "build_broken", "build_folder",
            "find_program", "folder_of_its_own", "number", "numbers_of", "preload", "run", "sanitizer_prefix",
-           "seconds_since", "small_disk", "verify_log", "wal_tool", "why_no_disk", "why_no_mount"]
+           "seconds_since", "small_disk", "tally", "verify_log", "wal_tool", "why_no_disk", "why_no_mount"]
