@@ -84,6 +84,9 @@ evict(struct brd_caller *caller, struct name_space *ns, struct brd_guard *guard,
     uint64_t version = victim->version;
     enum brd_status status = BRD_OK;
 
+#if BREAK_UNLOGGED_EVICTION
+    expired = true;
+#endif
     if (!expired && step_is_logged(caller, ns)) {
         uint64_t bytes = mutation_bytes_max(victim->key.size, 0);
 

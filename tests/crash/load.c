@@ -6,6 +6,8 @@
  *       conns=N depth=D         connections, unanswered requests on each
  *       mix=1                   a durability class of its own for each write
  *       clears=1                Clear now and then; for one connection only
+ *       evicts=1                the daemon evicts: any key may be gone. Only requests
+ *                               whose effect does not hang on what was there before
  *       think_ms=N              wait up to so long before each request
  *       readers=N               others that read what the connections write, a few
  *                               keys after each request
@@ -19,6 +21,7 @@
  *       rule=kill               acknowledged under normal and full is there
  *       rule=cut                under full; under normal what had been acknowledged
  *                               bound_ms before a later write was, at the latest
+ *       evicts=1                as the run before
  *   quit
  *
  * "FAIL ..." instead means that the daemon broke a promise.
@@ -52,8 +55,9 @@
 #define STUCK_MS       600000 /* some disks need ten seconds for a sync, now and then */
 #define POLL_MS        100    /* so often a silent thread asks whether it is over */
 #define SHORT_MS       40
-#define READS_EACH     8 /* of each reader, for each request of a writer */
-#define CLOCK_SLACK_MS 1 /* a difference that the daemon's clock does not follow */
+#define READS_EACH     8   /* of each reader, for each request of a writer */
+#define EVICTS_VALUE   500 /* so small that no put_many is refused for its size */
+#define CLOCK_SLACK_MS 1   /* a difference that the daemon's clock does not follow */
 
 struct conn {
     pthread_t thread;
@@ -67,6 +71,7 @@ struct conn {
     uint32_t refused;            /* index of the first READ_ONLY; UINT32_MAX: none */
     int unknown_class;           /* lowest class of a write with UNKNOWN_RESULT */
     uint32_t unknown;            /* answers with UNKNOWN_RESULT */
+    uint32_t evicted;            /* answers that show that a key was evicted */
     _Atomic uint32_t seen;       /* one more than the newest index a reader was shown */
     _Atomic uint32_t newest_key; /* of the strings that it has asked to write */
 };
@@ -82,7 +87,7 @@ struct plan {
     char cut[256];
     char rule[16];
     char class_[16];
-    long conns, depth, mix, clears, think_ms, readers, at, ms, kill, failure, bound_ms;
+    long conns, depth, mix, clears, evicts, think_ms, readers, at, ms, kill, failure, bound_ms;
 };
 
 static struct conn conns[CONNS_MAX];
@@ -199,8 +204,12 @@ choose_on_string(struct conn *conn)
 {
     static const uint8_t kinds[] = { PUT, PUT,    PUT,    PUT,     PUT_KEEP, APPEND,   APPEND,
                                      GET, EXPIRE, DELETE, PERSIST, PUT_MANY, PUT_MANY, GET };
-    struct op op = { .kind = kinds[below(&conn->random, sizeof(kinds))], .count = 1 };
+    static const uint8_t blind[] = { PUT,    PUT,     PUT,      PUT,      GET, EXPIRE,
+                                     DELETE, PERSIST, PUT_MANY, PUT_MANY, GET };
+    struct op op = { .count = 1 };
 
+    op.kind = plan.evicts ? blind[below(&conn->random, sizeof(blind))]
+                          : kinds[below(&conn->random, sizeof(kinds))];
     op.key = (uint8_t)below(&conn->random, STRINGS);
     if (op.kind == DELETE)
         op.count = (uint8_t)(1 + below(&conn->random, 3));
@@ -219,7 +228,7 @@ choose_on_string(struct conn *conn)
 static struct op
 choose(struct conn *conn)
 {
-    unsigned int dice = below(&conn->random, 100);
+    unsigned int dice = plan.evicts ? 14 + below(&conn->random, 86) : below(&conn->random, 100);
     struct op op;
 
     if (dice < 12) {
@@ -384,6 +393,30 @@ answer_is_right(const struct op *op, const struct brd_reply *reply)
     }
 }
 
+/* Does the answer show that a key was evicted which the model has? */
+static bool
+shows_eviction(const struct op *op, const struct brd_reply *reply)
+{
+    switch ((enum kind)op->kind) {
+    case GET:
+    case EXPIRE:
+    case PERSIST:
+        return op->status == BRD_OK && reply->status == BRD_NOT_FOUND;
+    case DELETE:
+        return reply->status == BRD_OK && reply->has_number && reply->number >= 0 &&
+               reply->number < op->expected;
+    default:
+        return false;
+    }
+}
+
+/* Of such an answer: the request found nothing that it could change. */
+static bool
+changed_nothing(const struct brd_reply *reply)
+{
+    return reply->status == BRD_NOT_FOUND || reply->number == 0;
+}
+
 /* An acknowledgement under normal is given while the last sync is younger than the bound, or
  * after the next one. So it vouches for what was acknowledged the bound before it was asked
  * for; when it was given, and when everything stopped, says nothing. */
@@ -404,12 +437,16 @@ on_answer(struct conn *conn, const struct brd_reply *reply)
 {
     struct op *op = &conn->ops[conn->answered];
     bool refused = conn->unknown > 0 || conn->refused != UINT32_MAX;
+    bool evicted;
 
     if (reply->id == 0 || conn->answered >= conn->issued) {
         fail("connection %u: an answer to nothing, %s", conn->author.id,
              brd_status_name(reply->status));
         return;
     }
+    evicted = plan.evicts && shows_eviction(op, reply);
+    if (evicted && changed_nothing(reply))
+        op->version = UINT64_MAX;
     if (reply->status == BRD_UNKNOWN_RESULT || reply->status == BRD_READ_ONLY) {
         on_refusal(conn, op, reply);
     } else if (refused) {
@@ -419,7 +456,7 @@ on_answer(struct conn *conn, const struct brd_reply *reply)
             (conn->refused != UINT32_MAX || class_of(op) >= conn->unknown_class))
             fail("connection %u: write %u is acknowledged behind one that was refused",
                  conn->author.id, conn->answered);
-    } else if (!answer_is_right(op, reply)) {
+    } else if (!evicted && !answer_is_right(op, reply)) {
         fail("connection %u: request %u (kind %d, key %d): %s, number %" PRId64
              "; expected %s, number %" PRId64,
              conn->author.id, conn->answered, op->kind, op->key, brd_status_name(reply->status),
@@ -429,6 +466,7 @@ on_answer(struct conn *conn, const struct brd_reply *reply)
         op->acked_ns = mono_ns();
         if (op->version != UINT64_MAX)
             op->version = reply->version;
+        conn->evicted += evicted;
         vouch(op);
     }
     conn->answered++;
@@ -571,7 +609,7 @@ static void
 begin_conn(struct conn *conn)
 {
     memcpy(conn->now, conn->base, sizeof(conn->now));
-    conn->issued = conn->answered = conn->unknown = 0;
+    conn->issued = conn->answered = conn->unknown = conn->evicted = 0;
     conn->refused = UINT32_MAX;
     conn->unknown_class = BRD_DURABILITY_FULL + 1;
     atomic_store(&conn->seen, 0);
@@ -581,7 +619,7 @@ begin_conn(struct conn *conn)
 static void
 run(void)
 {
-    uint64_t answered = 0, issued = 0, unknown = 0, refused = 0;
+    uint64_t answered = 0, issued = 0, unknown = 0, refused = 0, evicted = 0;
     long i;
 
     round_number++;
@@ -618,6 +656,7 @@ run(void)
         issued += conns[i].issued;
         unknown += conns[i].unknown;
         refused += conns[i].refused != UINT32_MAX;
+        evicted += conns[i].evicted;
         link_close(&conns[i].link);
     }
     atomic_store(&stopping, true);
@@ -627,8 +666,8 @@ run(void)
     }
     if (!atomic_load(&failed))
         printf("stopped answered=%" PRIu64 " issued=%" PRIu64 " unknown=%" PRIu64
-               " refused=%" PRIu64 "\n",
-               answered, issued, unknown, refused);
+               " refused=%" PRIu64 " evicted=%" PRIu64 "\n",
+               answered, issued, unknown, refused, evicted);
 }
 
 /* ---- verify ------------------------------------------------------------- */
@@ -647,7 +686,7 @@ matches(const struct cell *cell, const struct found *found, uint64_t at_ms)
     bool live = cell->present && (cell->deadline_ms == 0 || cell->deadline_ms > at_ms);
 
     if (!live || !found->present)
-        return live == found->present;
+        return live == found->present || (plan.evicts && !found->present);
     if (cell->size != found->size || cell->hash != found->hash)
         return false;
     if (cell->deadline_ms == 0 || found->deadline_max_ms == 0)
@@ -692,6 +731,8 @@ look(struct link *link, uint32_t id, struct found found[KEYS])
             *at = (struct found){ .present = reply->status == BRD_OK };
             at->size = (uint32_t)reply->value.size;
             at->hash = numbered_hash(NUMBERED_HASH_EMPTY, reply->value.data, reply->value.size);
+        } else if (plan.evicts && reply->status == BRD_NOT_FOUND) {
+            at->present = false; /* evicted since the get */
         } else if (reply->has_ttl) {
             at->deadline_min_ms = before_ms + reply->ttl_ms - 1;
             at->deadline_max_ms = latest_ms() + reply->ttl_ms + 1;
@@ -795,6 +836,8 @@ find_end(struct conn *conn, const struct found *found, uint64_t at_ms, struct sp
         return false;
     }
     memcpy(conn->base, kept, sizeof(kept));
+    for (i = 0; plan.evicts && i < KEYS; i++)
+        conn->base[i].present = conn->base[i].present && found[i].present;
     return true;
 }
 
@@ -853,8 +896,20 @@ check_count(struct link *link, uint64_t expected)
         reply = link_wait_reply(link, STUCK_MS);
     if (reply == NULL || reply->status != BRD_OK)
         fail("the keys cannot be counted");
-    else if (reply->number != (int64_t)expected)
+    else if (plan.evicts ? reply->number > (int64_t)expected : reply->number != (int64_t)expected)
         fail("%" PRId64 " keys are there, %" PRIu64 " should be", reply->number, expected);
+}
+
+/* Evictions that the last answers have shown stay, whatever happens next. */
+static void
+make_evictions_last(struct link *link)
+{
+    const struct brd_reply *reply = NULL;
+
+    if (brd_conn_sync(link->conn, NULL) == BRD_OK)
+        reply = link_wait_reply(link, STUCK_MS);
+    if (reply == NULL || reply->status != BRD_OK)
+        fail("the log cannot be synced");
 }
 
 static void
@@ -893,6 +948,8 @@ verify(void)
         check_no_hole(spans);
     if (!atomic_load(&failed))
         check_count(&link, live);
+    if (!atomic_load(&failed) && plan.evicts)
+        make_evictions_last(&link);
     link_close(&link);
     for (i = 0; i < CONNS_MAX; i++)
         begin_conn(&conns[i]);
@@ -917,6 +974,7 @@ parse_plan(char *words)
         { "mix", &plan.mix },
         { "think_ms", &plan.think_ms },
         { "clears", &plan.clears },
+        { "evicts", &plan.evicts },
         { "readers", &plan.readers },
         { "at", &plan.at },
         { "ms", &plan.ms },
@@ -951,8 +1009,10 @@ parse_plan(char *words)
         else
             snprintf(fields[i].text, fields[i].room, "%s", value);
     }
+    for (i = 0; i < CONNS_MAX; i++)
+        conns[i].author.value_max = plan.evicts ? EVICTS_VALUE : 0;
     return plan.conns >= 0 && plan.conns <= CONNS_MAX && plan.readers <= READERS_MAX &&
-           plan.depth > 0 && (!plan.clears || plan.conns == 1);
+           plan.depth > 0 && (!plan.clears || (plan.conns == 1 && !plan.evicts));
 }
 
 int

@@ -1,24 +1,29 @@
 """kill -9 in the middle of a load, again and again on the same data: nothing that was
 acknowledged under `normal` or `full`, and nothing that another client was shown, is missing.
+Where keys are evicted, none of them comes back, and none with an old value.
 
-KILLS=2000 for a long run.
+KILLS=2000 EVICTION_KILLS=500 for a long run; BREAKS=1 also builds a daemon that does not log evictions,
+which must be caught.
 """
+import collections
 import pathlib
 import random
 import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from rig import (CHECKPOINTS, CrashResults, Daemon, Helper, Manager, SEED, address_of, folder_of_its_own,  # noqa: E402
-                 number, numbers_of, seconds_since, tally, verify_log)
+from rig import (CHECKPOINTS, EVICTION, POLICIES, CrashResults, Daemon, Helper, Manager, SEED,  # noqa: E402
+                 address_of, build_broken, folder_of_its_own, number, numbers_of, seconds_since, tally,
+                 verify_log)
 
 KILLS = number("KILLS", 26)
 RECOVERY_KILLS = number("RECOVERY_KILLS", 20)
+EVICTION_KILLS = number("EVICTION_KILLS", 6)
 
 
-def start(data_dir, durability, **more):
+def start(data_dir, durability, *options, **more):
     return Daemon("--durability", durability, "--workers", "2", "--wal-segment-size", "2mb",
-                  *CHECKPOINTS, data_dir=data_dir, **more)
+                  *CHECKPOINTS, *options, data_dir=data_dir, **more)
 
 
 def one_kill(load, data_dir, durability, dice):
@@ -48,6 +53,39 @@ def kills(durability, count):
         verify_log(data_dir)
     print(f"{durability}: {count} kills, {answered} requests, {seconds_since(start_s)}")
     tally(kills=count, operations=answered)
+
+
+def kills_with_eviction(count, program=None):
+    dice = random.Random(f"{SEED}/eviction")
+    start_s = time.monotonic()
+    said = collections.Counter()
+    with folder_of_its_own() as data_dir, Helper("crash_load") as load:
+        for _ in range(count):
+            durability = dice.choice(("normal", "full"))
+            options = *EVICTION, dice.choice(POLICIES)
+            with start(data_dir, durability, *options, program=program) as daemon:
+                said += numbers_of(load.ask(
+                    f"run {address_of(daemon)} class={durability} conns={dice.randint(8, 16)} "
+                    f"depth={dice.choice((1, 8, 64))} readers={dice.randint(0, 2)} "
+                    f"mix={dice.randint(0, 1)} at={dice.randint(1, 6000)} kill={daemon.pid} evicts=1"))
+                daemon.wait()
+            with start(data_dir, durability, *options, program=program) as daemon:
+                load.ask(f"verify {address_of(daemon)} rule=kill class={durability} evicts=1")
+        verify_log(data_dir)
+    print(f"{count} kills, {said['answered']} requests, of which {said['evicted']} met an evicted key, "
+          f"{seconds_since(start_s)}")
+    tally(kills=count, operations=said["answered"])
+    assert said["evicted"] > 0 or count < 6, "nothing was evicted"
+
+
+def is_caught(fault):
+    program = build_broken(fault)
+    try:
+        kills_with_eviction(100, program)
+    except (AssertionError, RuntimeError) as error:  # or it does not even start on what it left
+        print(f"{fault} caught: {error}")
+        return
+    raise AssertionError(f"{fault}: 100 kills and not caught")
 
 
 def kills_during_recovery():
@@ -83,6 +121,9 @@ def main():
     results = CrashResults()
     results.run("nothing_acknowledged_under_normal_is_missing", kills, "normal", (KILLS + 1) // 2)
     results.run("nothing_acknowledged_under_full_is_missing", kills, "full", KILLS // 2)
+    results.run("what_is_evicted_does_not_come_back", kills_with_eviction, EVICTION_KILLS)
+    if number("BREAKS", 0):
+        results.run("a_planted_unlogged_eviction_is_caught", is_caught, "UNLOGGED_EVICTION")
     results.run("a_recovery_that_is_killed_is_done_again", kills_during_recovery)
     return results.finish()
 

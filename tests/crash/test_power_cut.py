@@ -6,7 +6,8 @@ client was shown; under `normal` what is there is a prefix of what was accepted,
 acknowledged longer than the stated bound before the last acknowledged write was asked for is in
 it. A build that acknowledges early is caught, or else this test proves nothing.
 
-CUTS=500 for a long run; BREAKS=0 leaves the build with the planted fault out.
+On a quarter of the disks the daemon evicts. CUTS=500 for a long run; BREAKS=0 leaves the build with
+the planted fault out.
 """
 import pathlib
 import random
@@ -14,25 +15,27 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from rig import (CHECKPOINTS, CrashResults, Daemon, Disk, Helper, SEED, address_of, build_broken,  # noqa: E402
-                 number, numbers_of, preload, seconds_since, tally, verify_log, why_no_disk)
+from rig import (CHECKPOINTS, EVICTION, POLICIES, CrashResults, Daemon, Disk, Helper, SEED,  # noqa: E402
+                 address_of, build_broken, number, numbers_of, preload, seconds_since, tally, verify_log,
+                 why_no_disk)
 
 CUTS = number("CUTS", 20)
 BREAKS = number("BREAKS", 1)
-CUTS_ON_ONE = 5  # on the same data; the log only grows
+CUTS_ON_ONE = 5  # on the same data
 SYNC_MS = 300
 SLOW_SYNC_MS = 5
 PLAN_BROKEN = "conns=8 depth=1 think_ms=12 at=120"
 BOUND_MS = 2 * SYNC_MS  # as stated
 
 
-def start(data_dir, durability, **more):
+def start(data_dir, durability, *options, **more):
     return Daemon("--durability", durability, "--workers", "2", "--wal-segment-size", "2mb",
-                  *CHECKPOINTS, "--wal-sync-interval", f"{SYNC_MS}ms", data_dir=data_dir, **more)
+                  *CHECKPOINTS, "--wal-sync-interval", f"{SYNC_MS}ms", *options, data_dir=data_dir,
+                  **more)
 
 
-def plan_of(dice, durability, slow):
-    plan = {"conns": dice.randint(1, 6), "depth": dice.choice((1, 8, 64)),
+def plan_of(dice, durability, slow, evicts):
+    plan = {"conns": dice.randint(8, 16) if evicts else dice.randint(1, 6), "depth": dice.choice((1, 8, 64)),
             "mix": int(dice.random() < 0.3), "readers": dice.randint(0, 2)}
     if durability == "normal" and dice.random() < 0.5:
         # Long enough for the bound to lie behind some, slow enough for the disk.
@@ -42,16 +45,17 @@ def plan_of(dice, durability, slow):
     return " ".join(f"{name}={value}" for name, value in plan.items())
 
 
-def one_cut(load, disk, durability, plan, program=None, slow=False):
+def one_cut(load, disk, durability, plan, program=None, slow=False, eviction=()):
     env = preload("slowsync", program, SLOW_SYNC_MS=SLOW_SYNC_MS) if slow else None
-    with start(disk.folder / "data", durability, program=program, env=env) as daemon:
+    plan += f" evicts={int(bool(eviction))}"
+    with start(disk.folder / "data", durability, *eviction, program=program, env=env) as daemon:
         load.ask(f"run {address_of(daemon)} {plan} "
                  f"class={durability} cut={disk.folder} kill={daemon.pid}")
         daemon.wait()
     disk.restore()
-    with start(disk.folder / "data", durability, program=program) as daemon:
+    with start(disk.folder / "data", durability, *eviction, program=program) as daemon:
         said = load.ask(f"verify {address_of(daemon)} rule=cut class={durability} "
-                        f"bound_ms={BOUND_MS}")
+                        f"bound_ms={BOUND_MS} evicts={int(bool(eviction))}")
     return numbers_of(said)
 
 
@@ -60,10 +64,12 @@ def cuts(durability, count):
     began = time.monotonic()
     issued = owed = there = 0
     for first in range(0, count, CUTS_ON_ONE):
+        eviction = (*EVICTION, dice.choice(POLICIES)) if dice.random() < 0.25 else ()
         with Disk() as disk, Helper("crash_load", seed=SEED + first) as load:
             for _ in range(first, min(count, first + CUTS_ON_ONE)):
                 slow = dice.random() < 0.3
-                found = one_cut(load, disk, durability, plan_of(dice, durability, slow), slow=slow)
+                plan = plan_of(dice, durability, slow, bool(eviction))
+                found = one_cut(load, disk, durability, plan, slow=slow, eviction=eviction)
                 issued += found["issued"]
                 owed += found["owed"]
                 there += found["there"]

@@ -48,6 +48,8 @@ numbered_value(uint8_t *out, const struct author *author, const struct op *op, u
     uint32_t size = op->kind == APPEND ? 0 : value_size(name);
     uint32_t i;
 
+    if (author->value_max != 0)
+        size %= author->value_max;
     for (i = (uint32_t)head; i < size; i++)
         out[i] = (uint8_t)('a' + (name + i) % 26);
     return brd_bytes(out, size > (uint32_t)head ? size : (uint32_t)head);

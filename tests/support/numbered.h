@@ -50,7 +50,8 @@ struct op {
 /* Whose request it is. */
 struct author {
     uint32_t id;
-    uint8_t *scratch; /* BATCH_MAX; owned by whoever made it */
+    uint32_t value_max; /* 0: VALUE_MAX */
+    uint8_t *scratch;   /* BATCH_MAX; owned by whoever made it */
 };
 
 uint64_t numbered_hash(uint64_t hash, const void *data, size_t size);

@@ -315,6 +315,10 @@ def wal_tool():
 # Whatever else happens, checkpoints happen too, one after the other.
 CHECKPOINTS = ("--checkpoint-log-size", "64kb", "--checkpoint-rate", "off")
 
+# About half of what the load would like to have, with evicts=1. The stripes must not be all of it.
+EVICTION = ("--max-memory", "48kb", "--stripes", "16", "--eviction")
+POLICIES = ("s3fifo", "s3fifo", "lru", "random")
+
 
 def verify_log(data_dir):
     """What a recovered data directory holds must please the offline tool too."""
@@ -361,7 +365,8 @@ def seconds_since(start):
     return f"{time.monotonic() - start:.1f} s"
 
 
-__all__ = ["CHECKPOINTS", "CrashResults", "Daemon", "Disk", "Helper", "Manager", "SEED", "Wall",
-           "address_of", "build_broken", "build_folder",
-           "find_program", "folder_of_its_own", "number", "numbers_of", "preload", "run", "sanitizer_prefix",
-           "seconds_since", "small_disk", "tally", "verify_log", "wal_tool", "why_no_disk", "why_no_mount"]
+__all__ = ["CHECKPOINTS", "CrashResults", "Daemon", "Disk", "EVICTION", "Helper", "Manager",
+           "POLICIES", "SEED", "Wall", "address_of", "build_broken", "build_folder",
+           "find_program", "folder_of_its_own", "number", "numbers_of", "preload", "run",
+           "sanitizer_prefix", "seconds_since", "small_disk", "tally", "verify_log", "wal_tool",
+           "why_no_disk", "why_no_mount"]
