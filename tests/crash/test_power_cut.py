@@ -73,10 +73,10 @@ def cuts(durability, count):
                 issued += found["issued"]
                 owed += found["owed"]
                 there += found["there"]
+                tally(cuts=1, operations=found["issued"])
                 verify_log(disk.folder / "data")
     print(f"{durability}: {count} cuts; of {issued} requests {there} are there, {owed} had to be; "
           f"{seconds_since(began)}")
-    tally(cuts=count, operations=issued)
 
 
 def is_caught(fault):
