@@ -18,8 +18,9 @@ from harness import Goal, ask_redis, median
 SAMPLE_S = 0.01
 LEAD_PART = 8       # of a slice: the load before a checkpoint and after it
 LEAD_LEAST_S = 0.05
+UNDER_WAY = 100     # requests, after which a load has begun
 LONGEST_S = 3600
-REDIS_POLL_S = 0.02
+POLL_S = 0.02
 MIB = 1 << 20
 
 
@@ -82,12 +83,18 @@ class BrindleCheckpoint:
     def __init__(self, run, server, name):
         self.run, self.server, self.name = run, server, name
 
+    def stat(self, name):
+        text = self.run.ask_brindle(self.server, "--format", "json", "stats", name)
+        return json.loads(text)["stats"][name]["value"]
+
+    def writes(self):
+        return self.stat("puts")
+
     def happen(self):
         self.run.ask_brindle(self.server, "checkpoint")
 
     def took_s(self):
-        text = self.run.ask_brindle(self.server, "--format", "json", "stats", "checkpoint_time")
-        return json.loads(text)["stats"]["checkpoint_time"]["value"] / 1000
+        return self.stat("checkpoint_time") / 1000
 
     def copied_bytes(self):
         return 0
@@ -100,14 +107,17 @@ class RedisSave:
         self.server, self.name, self.words = server, name, words
         self.running, self.result, self.seconds, self.copied = running_, result, seconds, copied
 
-    def info(self):
-        text = ask_redis(self.server, "INFO", "persistence")
+    def info(self, section="persistence"):
+        text = ask_redis(self.server, "INFO", section)
         return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+    def writes(self):
+        return int(self.info("stats")["total_commands_processed"])
 
     def happen(self):
         ask_redis(self.server, *self.words)
         while self.info()[self.running] != "0":
-            pause(REDIS_POLL_S)
+            pause(POLL_S)
         if self.info()[self.result] != "ok":
             raise RuntimeError(f"{self.name} failed")
 
@@ -216,8 +226,11 @@ class CheckpointPart:
     def bench(self, command, event):
         if event is None:
             return harness.run_bench(command)
+        before = event.writes()
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
+            while event.writes() < before + UNDER_WAY and process.poll() is None:
+                pause(POLL_S)
             pause(self.lead_s)
             event.happen()
             pause(self.lead_s)
