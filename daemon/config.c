@@ -920,6 +920,7 @@ config_engine_options(const struct config *config, struct brd_engine_options *ou
         .stripes = (uint32_t)config->number[CONFIG_STRIPES],
         .max_memory_bytes = config_max_memory(config),
         .eviction = config_eviction(config),
+        .held_bytes_max = buffer_bytes(config),
         .huge_pages = config->number[CONFIG_HUGE_PAGES] != 0,
         .durability =
             (enum brd_durability)(config->number[CONFIG_DURABILITY] + BRD_DURABILITY_NONE),

@@ -81,7 +81,8 @@ enum config_type {
       1, NULL, "unsent large values, after which a connection is not read from") \
     X(BUFFER_LIMIT, "limits", "buffer-limit", SIZE, "auto", "auto", CONFIG_AUTO, 0, CONFIG_NO_MAX, 1, \
       NULL, "requests that have begun, and unsent replies without large values, of all connections, " \
-      "half for each; 0: no limit; auto: a quarter of max-memory, at least 256mb") \
+      "half for each; as much again for large values that were replaced or removed while they " \
+      "are sent; 0: no limit; auto: a quarter of max-memory, at least 256mb") \
     X(PROGRESS_SIZE, "limits", "progress-size", SIZE, "16kb", NULL, 0, 1, CONFIG_GB, 1, NULL, \
       "a request that has begun, and a reply being sent, must move by so much") \
     X(PROGRESS_TIME, "limits", "progress-time", TIME, "10s", "off", 0, 1, CONFIG_NO_MAX, 1, NULL, \

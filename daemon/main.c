@@ -149,6 +149,14 @@ on_progress(void *arg)
     brd_server_on_progress(daemon->server);
 }
 
+static void
+on_held(void *arg)
+{
+    struct daemon *daemon = arg;
+
+    brd_server_on_held(daemon->server);
+}
+
 /* The signals are blocked: one that has come waits to be read. */
 static bool
 stop_wanted(void *arg)
@@ -209,6 +217,7 @@ create_engine(struct daemon *daemon)
     config_engine_options(&daemon->config, &options);
     options.clock = daemon->clock;
     options.on_progress = on_progress;
+    options.on_held = on_held;
     options.stop_wanted = stop_wanted;
     options.arg = daemon;
 #ifndef BRD_DEBUG
@@ -364,6 +373,7 @@ reload(struct daemon *daemon)
         brd_engine_set_max_memory(daemon->engine, config_max_memory(&daemon->config));
         brd_engine_set_eviction(daemon->engine, config_eviction(&daemon->config));
         config_server_limits(&daemon->config, &limits);
+        brd_engine_set_held_max(daemon->engine, limits.buffer_bytes);
         raise_files(&daemon->config);
         brd_server_set_limits(daemon->server, &limits);
         brd_diag_notice("reload: done");

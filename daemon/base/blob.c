@@ -12,7 +12,7 @@ brd_blob_create(size_t size)
 {
     struct brd_blob *blob;
 
-    if (size > SIZE_MAX / 2)
+    if (size > UINT32_MAX / 2)
         return NULL;
     blob = malloc(size < BRD_BLOB_APART ? sizeof(*blob) + size : sizeof(*blob));
     if (blob == NULL)
@@ -24,7 +24,8 @@ brd_blob_create(size_t size)
     }
     atomic_init(&blob->refs, 1);
     blob->magic = BLOB_MAGIC;
-    blob->size = size;
+    atomic_init(&blob->keepers, 0);
+    blob->size = (uint32_t)size;
     blob->meter = NULL;
     return blob;
 }
@@ -67,6 +68,24 @@ brd_blob_unref(struct brd_blob *blob)
             free(blob->data);
         free(blob);
     }
+}
+
+void
+brd_blob_keep(struct brd_blob *blob)
+{
+    uint32_t keepers = atomic_fetch_add_explicit(&blob->keepers, 1, memory_order_relaxed);
+
+    BRD_CHECK(blob->magic == BLOB_MAGIC);
+    BRD_CHECK(keepers < UINT32_MAX / 2);
+}
+
+void
+brd_blob_drop(struct brd_blob *blob)
+{
+    if (blob == NULL)
+        return;
+    BRD_CHECK(atomic_fetch_sub_explicit(&blob->keepers, 1, memory_order_relaxed) > 0);
+    brd_blob_unref(blob);
 }
 
 size_t

@@ -19,15 +19,16 @@
 #define BRD_BLOB_APART 8192
 
 struct brd_blob {
-    _Atomic uint32_t refs; /* relaxed up; acquire-release down, pairs with itself */
+    _Atomic uint32_t refs;    /* relaxed up; acquire-release down, pairs with itself */
+    _Atomic uint32_t keepers; /* relaxed; see brd_blob_keep */
     uint32_t magic;
-    size_t size;
+    uint32_t size;
     uint8_t *data;           /* owned, where it is not behind the header */
     _Atomic uint64_t *meter; /* borrowed; NULL: counted nowhere. See brd_blob_count */
 };
 
-/* A blob of size bytes with one reference, its bytes undefined, or NULL where
- * memory is out. */
+/* A blob of size bytes (less than 2 GiB) with one reference, its bytes undefined, or NULL
+ * where memory is out. */
 struct brd_blob *brd_blob_create(size_t size);
 
 /* A blob with a copy of the bytes, or NULL. */
@@ -38,6 +39,20 @@ struct brd_blob *brd_blob_ref(struct brd_blob *blob);
 
 /* Give a reference up; the last one frees. NULL is fine. */
 void brd_blob_unref(struct brd_blob *blob);
+
+/* Whoever can find the bytes again, an entry of the store, says so while it has its
+ * reference, and gives up both at once. All other references are those of somebody who is
+ * about to be done with it: a socket, the log's queue. */
+void brd_blob_keep(struct brd_blob *blob);
+void brd_blob_drop(struct brd_blob *blob);
+
+/* Does nobody keep it, so that its memory is there only until it has been sent or logged?
+ * The caller holds a reference. May be out of date at once. */
+static inline bool
+brd_blob_is_dropped(const struct brd_blob *blob)
+{
+    return atomic_load_explicit(&blob->keepers, memory_order_relaxed) == 0;
+}
 
 /* Bytes that the allocator gave for it. */
 size_t brd_blob_footprint(const struct brd_blob *blob);

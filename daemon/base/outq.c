@@ -216,6 +216,18 @@ drop_head(struct brd_outq *queue)
     give_chunk(queue->pool, chunk);
 }
 
+uint64_t
+brd_outq_dropped_bytes(const struct brd_outq *queue)
+{
+    const struct brd_outq_chunk *chunk;
+    uint64_t bytes = 0;
+
+    for (chunk = queue->head; chunk != NULL; chunk = chunk->next)
+        if (chunk->blob != NULL && brd_blob_is_dropped(chunk->blob))
+            bytes += brd_blob_footprint(chunk->blob);
+    return bytes;
+}
+
 void
 brd_outq_consume(struct brd_outq *queue, uint64_t n)
 {

@@ -92,6 +92,10 @@ size_t brd_outq_peek(const struct brd_outq *queue, uint64_t limit, struct iovec 
 /* n bytes have been sent: at most what lies before the end. */
 void brd_outq_consume(struct brd_outq *queue, uint64_t n);
 
+/* What the blobs in it that nobody keeps (base/blob.h) take until they are sent, whole ones even
+ * where a part has been consumed. Costs a step for each chunk. */
+uint64_t brd_outq_dropped_bytes(const struct brd_outq *queue);
+
 /* Move the bytes of [begin, position) of from behind the end of to; chunks and
  * blobs change hands where they can, else bytes are copied. Same pool. */
 void brd_outq_move(struct brd_outq *to, struct brd_outq *from, uint64_t position);

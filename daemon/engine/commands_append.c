@@ -178,8 +178,9 @@ command_append(struct brd_caller *caller, struct brd_request *request, struct br
     bool used = false;
     int tries;
 
-    status = step_make_room(caller, ns, request->key.size + request->value.size + STEP_ENTRY_BYTES,
-                            reply, &refused);
+    status = step_make_room_to_grow(caller, ns, request,
+                                    request->key.size + request->value.size + STEP_ENTRY_BYTES,
+                                    false, reply, &refused);
     if (status != BRD_OK || refused)
         return status;
     status = step_reserve_log(caller, ns, reserved, reply, &refused);

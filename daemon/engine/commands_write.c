@@ -357,6 +357,12 @@ command_expire(struct brd_caller *caller, struct brd_request *request, struct br
                 caller, reply, BRD_INVALID_ARGUMENT,
                 "expire needs ttl_ms or deadline_ms; use persist to remove a deadline");
     }
+    if (deadline_ms > caller->now_ms) {
+        status =
+            step_make_room_to_grow(caller, ns, request, STEP_LINKS_BYTES, true, reply, &refused);
+        if (status != BRD_OK || refused)
+            return status;
+    }
     status = step_reserve_log(caller, ns, reserved, reply, &refused);
     if (status != BRD_OK || refused)
         return status;

@@ -44,6 +44,7 @@ struct name_space {
     X(evictions, "1", "live keys removed to make room")                                     \
     X(evicted_bytes, "bytes", "what these took")                                            \
     X(memory_waits, "1", "requests parked until the reaper had made room or measured")      \
+    X(held_waits, "1", "of these, until replies with replaced large values were gone")      \
     X(out_of_memory, "1", "writes refused because of the memory limit")                     \
     X(log_waits, "1", "requests parked because the log's queue was full")
 
@@ -108,6 +109,7 @@ struct brd_engine {
     struct name_space default_ns;
     bool started;
     _Atomic uint64_t max_memory_bytes; /* 0: no limit; relaxed */
+    _Atomic uint64_t held_bytes_max;   /* likewise */
 
     struct brd_sequencer sequencer __attribute__((aligned(BRD_CACHE_LINE)));
 
@@ -115,6 +117,7 @@ struct brd_engine {
     _Atomic uint64_t floor_ns __attribute__((aligned(BRD_CACHE_LINE)));
     struct memory_meter memory;
     _Atomic uint64_t room_wanted;  /* the most that a parked request needs; 0: none */
+    _Atomic bool held_waits;       /* ... and one waits for replies to be sent; relaxed */
     struct brd_caller *background; /* owned; of whoever runs reaper_tick */
 
     struct brd_mutex lock; /* BRD_RANK_ENGINE: the three below */

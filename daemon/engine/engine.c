@@ -84,6 +84,7 @@ brd_engine_create(const struct brd_engine_options *options, struct brd_engine **
     engine->clock = options->clock;
     atomic_init(&engine->floor_ns, 0);
     atomic_init(&engine->max_memory_bytes, options->max_memory_bytes);
+    atomic_init(&engine->held_bytes_max, options->held_bytes_max);
     brd_mutex_init(&engine->lock, BRD_RANK_ENGINE);
     brd_mutex_init(&engine->reaper_lock, BRD_RANK_FREER);
     brd_cond_init(&engine->reaper_cond);
@@ -381,6 +382,13 @@ brd_engine_set_max_memory(struct brd_engine *engine, uint64_t bytes)
     set_store_limit(engine, bytes);
     brd_keyspace_set_eviction(engine->default_ns.keyspace,
                               brd_keyspace_eviction(engine->default_ns.keyspace));
+    reaper_wake(engine);
+}
+
+void
+brd_engine_set_held_max(struct brd_engine *engine, uint64_t bytes)
+{
+    atomic_store_explicit(&engine->held_bytes_max, bytes, memory_order_relaxed);
     reaper_wake(engine);
 }
 

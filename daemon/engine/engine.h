@@ -29,6 +29,8 @@ struct brd_engine_options {
     uint32_t stripes;               /* 0: 1024 */
     uint64_t max_memory_bytes;      /* of keys, values and their overhead; 0: no limit */
     enum brd_eviction eviction;     /* what happens at max_memory_bytes */
+    uint64_t held_bytes_max;        /* of large values that were replaced or removed while
+                                     * they are being sent; 0: no limit */
     bool huge_pages;                /* they are allowed: forbid them while memory is sparse */
     enum brd_durability durability; /* of `default`; NONE without a data_dir */
     uint64_t max_key_bytes;         /* 0: 64 KiB; at most 1 MiB */
@@ -53,6 +55,9 @@ struct brd_engine_options {
      * parked request, or a checkpoint is over. From the log's threads, the reaper
      * and the checkpointer, no lock held; must not block. May be NULL. */
     void (*on_progress)(void *arg);
+    /* Writes wait because held_bytes_max is reached: give up replies that hold large values
+     * which nobody keeps any more. From the reaper, until it helps; else as on_progress. */
+    void (*on_held)(void *arg);
     /* Recovery asks now and then, in the thread of brd_engine_start, whether to give
      * up. May be NULL: never. */
     bool (*stop_wanted)(void *arg);
@@ -173,6 +178,7 @@ brd_engine_add_stats(struct brd_engine *engine, const struct brd_stats_source *s
 /* Change what may change while running. Any thread. */
 void brd_engine_set_max_memory(struct brd_engine *engine, uint64_t bytes);
 void brd_engine_set_eviction(struct brd_engine *engine, enum brd_eviction policy);
+void brd_engine_set_held_max(struct brd_engine *engine, uint64_t bytes);
 
 /* One round of the background work (clock check, reaping, freeing), as the
  * reaper thread does it; for manual engines. Returns entries reaped and freed. */

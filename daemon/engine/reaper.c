@@ -70,6 +70,9 @@ keep_limit(struct brd_engine *engine, bool *out_wanted)
 static void
 wake_parked(struct brd_engine *engine, bool wanted)
 {
+    if (wanted && atomic_exchange_explicit(&engine->held_waits, false, memory_order_relaxed) &&
+        engine->options.on_held != NULL)
+        engine->options.on_held(engine->options.arg);
     if (wanted && engine->options.on_progress != NULL)
         engine->options.on_progress(engine->options.arg);
 }

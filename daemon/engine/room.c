@@ -8,6 +8,12 @@
  * then wakes it through on_progress. The reaper also brings memory down when
  * the limit was lowered.
  *
+ * A large value that is replaced or removed while it is being sent or logged stays in
+ * memory until that is done. What the log's queue refers to has its limit; what replies
+ * refer to hangs on clients that may never read, so it has a limit of its own. Above it
+ * writes wait, and whoever owns the replies is told to give some up (on_held): a wait
+ * that no client can make last.
+ *
  * Every few MiB, at the limit or not, a writer waits for the background thread if that
  * has not measured meanwhile (memory.c).
  *
@@ -60,6 +66,17 @@ surplus_fits(const struct brd_engine *engine, uint64_t bytes)
            brd_store_used_bytes(engine->store) + memory_overhead(&engine->memory) + bytes <=
                max + max / SURPLUS_PART ||
            !brd_store_has_graves(engine->store);
+}
+
+/* Is what is being sent and logged without being kept within its bound? What waits to be
+ * freed counts too, and goes by itself. */
+static bool
+held_fits(const struct brd_engine *engine)
+{
+    uint64_t max = atomic_load_explicit(&engine->held_bytes_max, memory_order_relaxed);
+    uint64_t logged = engine->wal != NULL ? engine->options.wal_queue_bytes : 0;
+
+    return max == 0 || brd_store_held_bytes(engine->store) <= max + logged;
 }
 
 /* Queue the record in caller->payload. Under the victim's stripe. */
@@ -161,16 +178,22 @@ wait_for_room(struct brd_caller *caller, uint64_t bytes)
 
 enum brd_status
 step_make_room_slowly(struct brd_caller *caller, struct name_space *ns, uint64_t bytes,
-                      struct brd_reply *reply, bool *out_refused)
+                      uint64_t whole, struct brd_reply *reply, bool *out_refused)
 {
     uint64_t max = limit_of(caller->engine);
     enum brd_status status;
 
     if (caller->written >= MEMORY_PIECE_BYTES) {
+        if (!held_fits(caller->engine)) {
+            caller->written -= bytes; /* it will come again */
+            atomic_store_explicit(&caller->engine->held_waits, true, memory_order_relaxed);
+            brd_counter_add(&caller->counters.held_waits, 1);
+            return wait_for_room(caller, bytes);
+        }
         if (max == 0) {
             caller->written = 0;
         } else if (!memory_note_written(caller->engine, &caller->written)) {
-            caller->written -= bytes; /* it will come again */
+            caller->written -= bytes;
             return wait_for_room(caller, bytes);
         }
         if (step_has_room(caller, bytes))
@@ -181,12 +204,12 @@ step_make_room_slowly(struct brd_caller *caller, struct name_space *ns, uint64_t
         *out_refused = true;
         return step_refuse_full(caller, reply, bytes);
     }
-    if (bytes > max / LARGEST_PART && !live_fits(caller->engine, bytes)) {
+    if (whole > max / LARGEST_PART && !live_fits(caller->engine, bytes)) {
         *out_refused = true;
         return step_refuse(caller, reply, BRD_TOO_LARGE,
-                           "the write needs %" PRIu64 " bytes, more than an eighth of max-memory "
-                           "(%" PRIu64 " bytes): nothing is evicted for so large a value",
-                           bytes, max);
+                           "the value needs %" PRIu64 " bytes, more than an eighth of max-memory "
+                           "(%" PRIu64 " bytes): nothing is evicted for so large a one",
+                           whole, max);
     }
     status = evict_some(caller, ns, bytes, HELP);
     if (status == BRD_OK && !surplus_fits(caller->engine, bytes)) {
@@ -208,6 +231,32 @@ step_make_room_slowly(struct brd_caller *caller, struct name_space *ns, uint64_t
         *out_refused = true;
         return step_refuse(caller, reply, status, "%s", brd_status_sentence(status));
     }
+}
+
+enum brd_status
+step_make_room_to_grow(struct brd_caller *caller, struct name_space *ns,
+                       const struct brd_request *request, uint64_t bytes, bool adds_links,
+                       struct brd_reply *reply, bool *out_refused)
+{
+    struct brd_view view = { 0 };
+    enum brd_status found;
+    uint64_t seen;
+
+    *out_refused = false;
+    caller->written += bytes;
+    if (BRD_LIKELY(caller->written < MEMORY_PIECE_BYTES && step_has_room(caller, bytes)))
+        return BRD_OK;
+    step_begin_one(caller, ns, BRD_GUARD_READ, request->hash);
+    found =
+        brd_guard_find(&caller->guard, request->hash, request->key, caller->now_ms, &view, &seen);
+    step_end_guard(caller);
+    if (adds_links && (found != BRD_OK || view.deadline_ms != 0)) {
+        caller->written -= bytes;
+        return BRD_OK;
+    }
+    /* The value may change before the write: then the rule has been applied to its size of
+     * a moment ago, and the limit holds all the same. */
+    return step_make_room_slowly(caller, ns, bytes, bytes + view.value.size, reply, out_refused);
 }
 
 /* ---- behind the callers ---- */

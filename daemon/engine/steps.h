@@ -39,13 +39,18 @@ uint64_t step_deadline_ms(const struct brd_caller *caller, const struct brd_requ
 /* Does the memory limit allow bytes more as things are? */
 bool step_has_room(const struct brd_caller *caller, uint64_t bytes);
 
-/* Make it so; room.c. As step_make_room. */
-enum brd_status step_make_room_slowly(struct brd_caller *caller, struct name_space *ns,
-                                      uint64_t bytes, struct brd_reply *reply, bool *out_refused);
+/* Make it so; room.c. As step_make_room. whole: bytes of all that will be there, of which
+ * bytes are new: nothing is evicted for what is too large as a whole. */
+enum brd_status
+step_make_room_slowly(struct brd_caller *caller, struct name_space *ns, uint64_t bytes,
+                      uint64_t whole, struct brd_reply *reply, bool *out_refused);
 
 /* What an entry takes beside its key and value, about: header, rounding up and
  * its part of the table. */
 #define STEP_ENTRY_BYTES 48
+
+/* What a deadline adds to an entry that had none, at most, about: its links, rounding up. */
+#define STEP_LINKS_BYTES 32
 
 /* Have room for a write of so many bytes: evict, where the policy allows. BRD_OK,
  * or BRD_BUSY: park the request. *out_refused: the reply says why not. No guard
@@ -58,8 +63,14 @@ step_make_room(struct brd_caller *caller, struct name_space *ns, uint64_t bytes,
     caller->written += bytes;
     if (BRD_LIKELY(caller->written < MEMORY_PIECE_BYTES && step_has_room(caller, bytes)))
         return BRD_OK;
-    return step_make_room_slowly(caller, ns, bytes, reply, out_refused);
+    return step_make_room_slowly(caller, ns, bytes, bytes, reply, out_refused);
 }
+
+/* The same for a write that adds bytes to what the key has already, or, where adds_links, gives
+ * it a deadline that it has not: looks only where room is short. */
+enum brd_status step_make_room_to_grow(struct brd_caller *caller, struct name_space *ns,
+                                       const struct brd_request *request, uint64_t bytes,
+                                       bool adds_links, struct brd_reply *reply, bool *out_refused);
 
 /* ---- what a reply depends on ---- */
 

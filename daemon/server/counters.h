@@ -15,6 +15,7 @@
     X(OUTPUT_SOFT, output_soft, "connections closed because of output above the soft limit") \
     X(OUTPUT_HARD, output_hard, "connections closed because of output above the hard limit") \
     X(BUFFERS, buffers, "connections closed because of the limit of all buffers")            \
+    X(HELD, held, "connections closed because they held replaced or removed large values")   \
     X(NO_MEMORY, no_memory, "connections closed because memory ran out")                     \
     X(SHUTDOWN, shutdown, "connections closed because the daemon stopped")
 

@@ -18,6 +18,7 @@ enum mailbox_note {
     NOTE_LIMITS = 2,   /* the server's limits have changed */
     NOTE_PING = 4,     /* answer with a sign of life */
     NOTE_STOP = 8,     /* drain and end */
+    NOTE_HELD = 16,    /* give up replies that hold large values which nobody keeps */
 };
 
 /* A connection that was accepted; fd is owned by whoever holds this. */

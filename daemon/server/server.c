@@ -248,6 +248,15 @@ brd_server_on_progress(struct brd_server *server)
 }
 
 void
+brd_server_on_held(struct brd_server *server)
+{
+    uint32_t i;
+
+    for (i = 0; i < server->options.workers; i++)
+        mailbox_post_note(&server->workers[i].mailbox, NOTE_HELD);
+}
+
+void
 brd_server_set_limits(struct brd_server *server, const struct brd_server_limits *limits)
 {
     uint32_t i;

@@ -25,7 +25,8 @@ struct brd_server_limits {
     uint64_t output_hard_bytes; /* unsent replies behind the one being sent: closed at once */
     uint64_t output_soft_ns;    /* above session.output_soft_bytes for so long: closed */
     uint64_t buffer_bytes;      /* of all connections: half for input, half for output (so
-                                 * session.output_all_bytes is ignored); 0: no limit */
+                                 * session.output_all_bytes is ignored); as much again for large
+                                 * values that nobody keeps, see on_held; 0: no limit */
     struct brd_session_limits session;
 };
 
@@ -91,6 +92,10 @@ const char *brd_server_addresses(const struct brd_server *server);
 /* The log has moved: for the engine's on_progress. Any thread, any time between
  * create and destroy; does not block. */
 void brd_server_on_progress(struct brd_server *server);
+
+/* Connections whose unsent replies hold large values that were replaced or removed are to be
+ * closed, until those are within buffer_bytes: for the engine's on_held. As on_progress. */
+void brd_server_on_held(struct brd_server *server);
 
 /* Other limits from now on. Any one thread. */
 void brd_server_set_limits(struct brd_server *server, const struct brd_server_limits *limits);

@@ -98,6 +98,53 @@ start_drain(struct worker *worker)
     }
 }
 
+/* Bytes that only unsent replies keep in memory, and how many connections do so. */
+static uint64_t
+sum_held(const struct worker *worker, uint64_t *out_holders)
+{
+    const struct conn *conn = TAILQ_FIRST(&worker->all);
+    uint64_t sum = 0;
+
+    *out_holders = 0;
+    while (conn != NULL) {
+        uint64_t bytes = brd_session_dropped_bytes(conn->session);
+
+        sum += bytes;
+        *out_holders += bytes > 0;
+        conn = TAILQ_NEXT(conn, all_link);
+    }
+    return sum;
+}
+
+/* Replies hold more large values that were replaced or removed than they may: close
+ * connections until this worker's are within its share. In each pass those go that hold
+ * the average or more, so that a few passes do. */
+static void
+give_up_held(struct worker *worker)
+{
+    uint64_t share = worker->limits.buffer_bytes / worker->server->options.workers;
+    uint64_t holders;
+    uint64_t sum;
+
+    if (worker->limits.buffer_bytes == 0)
+        return;
+    while ((sum = sum_held(worker, &holders)) > share) {
+        struct conn *conn = TAILQ_FIRST(&worker->all);
+        uint64_t average = sum / holders;
+
+        while (conn != NULL && sum > share) {
+            struct conn *next = TAILQ_NEXT(conn, all_link);
+            uint64_t bytes = brd_session_dropped_bytes(conn->session);
+
+            if (bytes > 0 && bytes >= average) {
+                sum -= bytes < sum ? bytes : sum;
+                conn_close(conn, CLOSE_HELD);
+            }
+            conn = next;
+        }
+    }
+}
+
 static void
 read_mail(struct worker *worker)
 {
@@ -113,6 +160,8 @@ read_mail(struct worker *worker)
         brd_counter_add(&worker->counters.log_wakeups, 1);
     if ((mail.notes & NOTE_LIMITS) != 0)
         take_limits(worker);
+    if ((mail.notes & NOTE_HELD) != 0)
+        give_up_held(worker);
     for (i = 0; i < mail.count; i++)
         conn_open(worker, &mail.arrivals[i]);
     mailbox_mail_fini(&mail);

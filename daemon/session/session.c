@@ -220,6 +220,12 @@ brd_session_unsent(const struct brd_session *session)
 }
 
 uint64_t
+brd_session_dropped_bytes(const struct brd_session *session)
+{
+    return session->out.blob_bytes == 0 ? 0 : brd_outq_dropped_bytes(&session->out);
+}
+
+uint64_t
 brd_session_backlog(const struct brd_session *session)
 {
     const struct brd_outq *out = &session->out;

@@ -131,6 +131,10 @@ void brd_session_hurry(struct brd_session *session, enum brd_status why);
 
 enum brd_session_state brd_session_state(const struct brd_session *session);
 
+/* Bytes of large values that are in memory only because this session has not sent them:
+ * they were replaced or removed meanwhile. */
+uint64_t brd_session_dropped_bytes(const struct brd_session *session);
+
 /* In state OPEN, after input: how many bytes the frame at the front of what was
  * not taken has in all, as far as known (at least one more than are there); 1
  * where whole frames may have been left. */

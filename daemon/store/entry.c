@@ -47,6 +47,7 @@ brd_entry_create(struct brd_bytes key, struct brd_bytes value, struct brd_blob *
     if (entry == NULL)
         return NULL;
     if (blob != NULL) {
+        brd_blob_keep(blob);
         memcpy(entry->rest + (has_deadline ? ENTRY_LINKS_BYTES : 0), &blob, ENTRY_BLOB_BYTES);
     } else if (value.size > 0) {
         struct brd_bytes own = entry_key(entry);
@@ -86,6 +87,6 @@ entry_set_deadline(struct brd_entry *entry, uint64_t deadline_ms)
 void
 entry_free(struct brd_entry *entry)
 {
-    brd_blob_unref(entry_blob(entry));
+    brd_blob_drop(entry_blob(entry));
     free(entry);
 }

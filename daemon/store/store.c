@@ -614,6 +614,15 @@ brd_store_live_bytes(const struct brd_store *store)
            atomic_load_explicit(&store->env.live_blob_bytes, memory_order_relaxed);
 }
 
+uint64_t
+brd_store_held_bytes(const struct brd_store *store)
+{
+    uint64_t live = atomic_load_explicit(&store->env.live_blob_bytes, memory_order_relaxed);
+    uint64_t all = atomic_load_explicit(&store->env.blob_bytes, memory_order_relaxed);
+
+    return all > live ? all - live : 0;
+}
+
 void
 brd_store_set_limit(struct brd_store *store, uint64_t bytes)
 {

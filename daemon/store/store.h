@@ -282,6 +282,10 @@ uint64_t brd_store_used_bytes(const struct brd_store *store);
  * or logged: what eviction can lower. */
 uint64_t brd_store_live_bytes(const struct brd_store *store);
 
+/* Bytes of blobs that have lost their entry: not freed yet, being sent, or being logged.
+ * A few loads. */
+uint64_t brd_store_held_bytes(const struct brd_store *store);
+
 /* Bytes of pages that tables had and have no more, and that the system has not
  * been given back. Cheap; any thread. */
 uint64_t brd_store_idle_bytes(const struct brd_store *store);

@@ -99,6 +99,31 @@ put_number(int number, size_t size, uint64_t ttl_ms)
     return status;
 }
 
+static enum brd_status
+append_bytes(const char *key, size_t size)
+{
+    static uint8_t block[1 << 20];
+    enum brd_status status;
+
+    while ((status = rig_do(&rig, REQUEST(APPEND, KEY(key), .value = brd_bytes(block, size)))) ==
+           BRD_BUSY)
+        brd_engine_tick(rig.engine);
+    return status;
+}
+
+static enum brd_status
+expire_number(int number, uint64_t deadline_ms)
+{
+    enum brd_status status;
+    char key[24];
+
+    snprintf(key, sizeof(key), "key:%d", number);
+    while ((status = rig_do(&rig, REQUEST(EXPIRE, KEY(key), .deadline_ms = deadline_ms))) ==
+           BRD_BUSY)
+        brd_engine_tick(rig.engine);
+    return status;
+}
+
 static bool
 has_number(int number)
 {
@@ -188,6 +213,63 @@ START_TEST(a_giant_value_does_not_evict_the_world)
     ck_assert_int_lt(stat_of("evictions"), before + 3000);
     ck_assert_int_gt(stat_of("memory_waits"), 0);
     ck_assert_uint_gt(told, 0);
+}
+END_TEST
+
+START_TEST(a_value_that_grows_does_not_evict_the_world)
+{
+    int64_t before;
+    int64_t keys;
+    int i;
+
+    rig.options.eviction = BRD_EVICTION_S3FIFO;
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+    for (i = 0; i < 10000; i++)
+        ck_assert_int_eq(put_number(i, 100, 0), BRD_OK);
+    keys = stat_of("keys");
+    for (i = 0; append_bytes("giant", LIMIT / 50) == BRD_OK; i++)
+        ck_assert_int_lt(i, 50);
+    ck_assert_int_ge(i, 4);
+    ck_assert_int_le(i, 50 / 8 + 1);
+    ck_assert_int_eq(rig.reply.status, BRD_TOO_LARGE);
+    ck_assert_ptr_nonnull(strstr(rig.message, "max-memory"));
+    ck_assert_int_gt(stat_of("keys"), keys / 2);
+    before = stat_of("evictions");
+    ck_assert_int_eq(append_bytes("giant", LIMIT / 50), BRD_TOO_LARGE);
+    ck_assert_int_eq(stat_of("evictions"), before);
+    /* A short one may still grow. */
+    ck_assert_int_eq(append_bytes("short", 100), BRD_OK);
+    ck_assert_int_eq(append_bytes("short", 100), BRD_OK);
+}
+END_TEST
+
+/* A deadline takes memory, too. */
+START_TEST(a_deadline_is_given_within_the_limit)
+{
+    uint64_t later;
+    int refused = 0;
+    int keys;
+    int i;
+
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+    for (keys = 0; put_number(keys, 100, keys == 0 ? 60000 : 0) == BRD_OK; keys++)
+        ck_assert_int_lt(keys, 20000);
+    later = RIG_START_NS / BRD_NS_PER_MS + 1000000;
+    for (i = 0; i < keys; i++)
+        refused += expire_number(i, later) == BRD_OUT_OF_MEMORY;
+    ck_assert_int_gt(refused, keys / 2);
+    ck_assert_int_le(stat_of("memory_used"), (int64_t)LIMIT + (int64_t)LIMIT / 32);
+    /* One that has a deadline may have another one, and any may end. */
+    ck_assert_int_eq(expire_number(0, later + 1), BRD_OK);
+    ck_assert_int_eq(expire_number(keys - 1, 1), BRD_OK);
+    ck_assert(!has_number(keys - 1));
+    ck_assert_int_eq(expire_number(1000000, later), BRD_NOT_FOUND);
+    /* Where keys may go, all get theirs. */
+    brd_engine_set_eviction(rig.engine, BRD_EVICTION_RANDOM);
+    for (i = 0; i < keys; i++)
+        ck_assert_int_ne(expire_number(i, later), BRD_OUT_OF_MEMORY);
+    ck_assert_int_le(stat_of("memory_used"), (int64_t)LIMIT + (int64_t)LIMIT / 32);
+    ck_assert_int_gt(stat_of("evictions"), 0);
 }
 END_TEST
 
@@ -383,6 +465,8 @@ make_suite(void)
     tcase_add_test(tcase, noeviction_refuses_and_reads_and_deletes_go_on);
     tcase_add_test(tcase, volatile_ttl_without_deadlines_has_nothing_to_give);
     tcase_add_test(tcase, a_giant_value_does_not_evict_the_world);
+    tcase_add_test(tcase, a_value_that_grows_does_not_evict_the_world);
+    tcase_add_test(tcase, a_deadline_is_given_within_the_limit);
     tcase_add_test(tcase, a_lower_limit_is_reached_behind_the_callers);
     tcase_add_test(tcase, what_was_evicted_stays_away_after_a_restart);
     tcase_add_test(tcase, a_restart_under_a_lower_limit_evicts_after_the_last_record);

@@ -92,8 +92,26 @@ START_TEST(many_threads_count_right)
 }
 END_TEST
 
+START_TEST(what_nobody_keeps_is_dropped)
+{
+    struct brd_blob *blob = brd_blob_copy(brd_bytes_of("sent"));
+
+    ck_assert(brd_blob_is_dropped(blob));
+    brd_blob_keep(brd_blob_ref(blob));
+    brd_blob_keep(brd_blob_ref(blob));
+    ck_assert(!brd_blob_is_dropped(blob));
+    brd_blob_drop(blob);
+    ck_assert(!brd_blob_is_dropped(blob));
+    brd_blob_drop(blob);
+    ck_assert(brd_blob_is_dropped(blob));
+    ck_assert_uint_eq(atomic_load(&blob->refs), 1);
+    brd_blob_unref(blob);
+    brd_blob_drop(NULL);
+}
+END_TEST
+
 RUN_TESTS("blob", { a_blob_lives_until_its_last_reference_is_given_up, 0 },
           { a_large_blob_takes_no_larger_class_for_its_header, 0 },
           { what_is_counted_is_counted_until_the_last_reference_goes, 0 },
           { an_empty_blob_is_one, 0 }, { an_impossible_size_is_refused, 0 },
-          { many_threads_count_right, 0 })
+          { many_threads_count_right, 0 }, { what_nobody_keeps_is_dropped, 0 })

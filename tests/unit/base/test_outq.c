@@ -268,6 +268,29 @@ START_TEST(moving_takes_what_lies_before_a_position)
 }
 END_TEST
 
+START_TEST(blobs_that_nobody_keeps_are_told_from_others)
+{
+    struct brd_blob *kept = brd_blob_copy(brd_bytes(content, 40000));
+    struct brd_blob *gone = brd_blob_copy(brd_bytes(content, 50000));
+
+    brd_blob_keep(brd_blob_ref(kept));
+    ck_assert_uint_eq(brd_outq_dropped_bytes(&queue), 0);
+    put(&queue, content, 100);
+    brd_outq_append_blob(&queue, kept);
+    ck_assert_uint_eq(brd_outq_dropped_bytes(&queue), 0);
+    brd_outq_append_blob(&queue, gone);
+    put(&queue, content, 10);
+    ck_assert_uint_eq(brd_outq_dropped_bytes(&queue), brd_blob_footprint(gone));
+    brd_outq_consume(&queue, 100 + 40000 + 1);
+    ck_assert_uint_eq(brd_outq_dropped_bytes(&queue), brd_blob_footprint(gone));
+    brd_outq_consume(&queue, 49999);
+    ck_assert_uint_eq(brd_outq_dropped_bytes(&queue), 0);
+    brd_blob_drop(kept);
+    brd_blob_unref(kept);
+    brd_blob_unref(gone);
+}
+END_TEST
+
 START_TEST(moving_nothing_changes_nothing)
 {
     put(&queue, "x", 1);
@@ -356,6 +379,7 @@ main(void)
     tcase_add_test(tcase, a_failed_queue_takes_nothing);
     tcase_add_test(tcase, moving_takes_what_lies_before_a_position);
     tcase_add_test(tcase, moving_nothing_changes_nothing);
+    tcase_add_test(tcase, blobs_that_nobody_keeps_are_told_from_others);
     tcase_add_test(tcase, any_sequence_of_calls_keeps_the_stream);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
