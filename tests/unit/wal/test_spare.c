@@ -437,6 +437,61 @@ START_TEST(half_a_header_over_an_earlier_life_is_a_segment_that_never_began)
 }
 END_TEST
 
+START_TEST(what_an_earlier_life_has_left_is_not_counted_as_lost)
+{
+    const struct brd_io *io = faulty_io(test.disk);
+    const uint64_t group = group_bytes(10);
+    struct brd_wal_survey survey;
+    struct brd_wal_lost lost;
+
+    prepare_one_again();
+    begin_one_again(3);
+    test_append_groups(&test, 1, BRD_DURABILITY_NORMAL);
+    rotate(); /* takes the one that is made of segment 1, which stays empty */
+    test_kill(&test);
+    ck_assert_uint_eq(flags_of(test_segment(6)), SEGMENT_RECYCLED);
+    ck_assert_int_eq(brd_wal_survey(io, TEST_DIR, &survey, &test.error), BRD_OK);
+    ck_assert_uint_eq(survey.count, 1);
+    ck_assert(!survey.stretches[0].damaged);
+    ck_assert_int_eq(brd_wal_count_lost(io, TEST_DIR, &survey, &survey.stretches[0], 0, &lost,
+                                        &test.error),
+                     BRD_OK);
+    ck_assert_uint_eq(lost.records, 0);
+    ck_assert_uint_eq(lost.damaged_bytes, 0);
+    brd_wal_survey_fini(&survey);
+
+    /* The first of four groups is torn, three are behind it. */
+    faulty_flip(test.disk, AGAIN, (SEGMENT_HEADER_BYTES + group - 10) * 8);
+    ck_assert_int_eq(brd_wal_survey(io, TEST_DIR, &survey, &test.error), BRD_OK);
+    ck_assert_int_eq(brd_wal_count_lost(io, TEST_DIR, &survey, &survey.stretches[0], 0, &lost,
+                                        &test.error),
+                     BRD_OK);
+    ck_assert_uint_eq(lost.records, 3);
+    ck_assert_uint_eq(lost.bytes, 3 * group);
+    ck_assert_uint_eq(lost.damaged_bytes, group);
+    brd_wal_survey_fini(&survey);
+}
+END_TEST
+
+START_TEST(a_prepared_file_of_an_earlier_life_is_nothing_lost)
+{
+    const struct brd_io *io = faulty_io(test.disk);
+    struct brd_wal_survey survey;
+    struct brd_wal_lost lost;
+
+    prepare_one_again();
+    test_kill(&test);
+    ck_assert(is_there(AGAIN));
+    ck_assert_int_eq(brd_wal_survey(io, TEST_DIR, &survey, &test.error), BRD_OK);
+    ck_assert_int_eq(brd_wal_count_lost(io, TEST_DIR, &survey, &survey.stretches[0], 0, &lost,
+                                        &test.error),
+                     BRD_OK);
+    ck_assert_uint_eq(lost.records, 0);
+    ck_assert_uint_eq(lost.damaged_bytes, 0);
+    brd_wal_survey_fini(&survey);
+}
+END_TEST
+
 /* ---- Power, and calls that fail ---- */
 
 /* What a life was promised. */
@@ -824,6 +879,8 @@ main(void)
     tcase_add_test(tcase, a_write_cut_at_every_byte_over_an_earlier_life_is_no_group);
     tcase_add_test(tcase, lost_sectors_in_a_recycled_segment_leave_a_prefix);
     tcase_add_test(tcase, half_a_header_over_an_earlier_life_is_a_segment_that_never_began);
+    tcase_add_test(tcase, what_an_earlier_life_has_left_is_not_counted_as_lost);
+    tcase_add_test(tcase, a_prepared_file_of_an_earlier_life_is_nothing_lost);
     tcase_add_test(tcase, power_may_fail_at_every_step);
     tcase_add_test(tcase, a_kill_at_every_step_loses_nothing_that_was_written);
     tcase_add_loop_test(tcase, a_call_that_fails_costs_a_spare_at_most, 0,
