@@ -36,6 +36,7 @@ enum brd_lock_rank {
     BRD_RANK_WAL_QUEUE, /* wal: records waiting to be written */
     BRD_RANK_WAL_STATE, /* wal: segments, positions, poison */
     BRD_RANK_FREER,     /* store: free memory, what waits to be freed, the list of keyspaces */
+    BRD_RANK_REPLAY,    /* engine: changes of the log on their way to a thread */
     BRD_RANK_SERVER,    /* server: lists of connections and waiters */
     BRD_RANK_MAILBOX,   /* server: messages to a worker */
     BRD_RANK_DIAG,      /* diag: one line at a time */

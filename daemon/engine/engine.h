@@ -50,6 +50,7 @@ struct brd_engine_options {
     bool ignore_clock;       /* start all the same */
     bool leave_entries;      /* destroy leaves them to the end of the process */
     bool manual;             /* tests: no reaper thread; call brd_engine_tick */
+    unsigned replay_threads; /* that apply the log to the store; 0: one for each core */
     const struct brd_hash_key *secret; /* NULL: random. Tests give one; borrowed for create */
     /* The log has moved, has room again, or has failed, memory was freed for a
      * parked request, or a checkpoint is over. From the log's threads, the reaper

@@ -2,9 +2,9 @@
  *
  * The newest snapshot, if there is one, is loaded by as many threads as there are
  * cores: its blocks are independent. Then the changes of the log behind its start
- * are applied in the order of their versions, by the rules of redo.c, so the state
- * after the last one is the state before the stop. What is expired is dropped
- * after the last record.
+ * are applied, those of a key in the order of their versions (replay.c), by the rules of
+ * redo.c, so the state after the last one is the state before the stop. What is expired is
+ * dropped after the last record.
  *
  * The two must fit: the snapshot is whole, it is this directory's, it begins
  * where the log begins or later, and the log reaches its end. Anything else is
@@ -14,6 +14,7 @@
  * no file has been changed. */
 #include "engine/core.h"
 #include "engine/redo.h"
+#include "engine/replay.h"
 #include "engine/snapshot.h"
 
 #include "base/diag.h"
@@ -33,6 +34,7 @@ struct loader;
 
 struct replay {
     struct redo redo;
+    struct replay_crew *crew; /* owned, while the log is read */
     uint64_t began_ns;
     uint64_t told_ns;            /* when progress was last logged */
     uint64_t looked_done;        /* what was done when it was last thought of */
@@ -85,7 +87,7 @@ on_record(void *arg, uint64_t version, struct brd_bytes payload, uint64_t done, 
         replay->version = version;
     if (version > replay->start_version) {
         replay->records++;
-        status = redo_payload(&replay->redo, version, payload);
+        status = replay_record(replay->crew, version, payload);
     }
     /* By bytes too: records may be large. */
     if (++replay->seen % LOOK_RECORDS == 0 || done - replay->looked_done >= LOOK_BYTES) {
@@ -282,6 +284,29 @@ wal_failed(struct brd_engine_error *out_error, enum brd_status status,
     return status;
 }
 
+/* Apply the log, as far as it counts. */
+static enum brd_status
+replay_log(struct replay *replay)
+{
+    struct brd_engine *engine = replay->redo.engine;
+    struct brd_engine_error *out_error = replay->redo.error;
+    struct brd_wal_error error = { .text = "" };
+    enum brd_status status;
+    enum brd_status applied;
+
+    replay->began_ns = brd_clock_mono_ns(engine->clock);
+    status = replay_begin(&replay->redo, engine->options.replay_threads, &replay->crew);
+    if (status != BRD_OK)
+        return status;
+    status = brd_wal_replay(engine->wal, on_record, replay, &engine->recovered, &error);
+    applied = replay_end(&replay->crew);
+    if (applied != BRD_OK)
+        return applied; /* it comes before whatever ended the reading */
+    if (replay->passed)
+        return BRD_OK; /* what is behind does not matter, not even whether it is whole */
+    return status == BRD_OK ? check_end(replay) : wal_failed(out_error, status, &error);
+}
+
 /* Is a time of the log so far ahead of the clock that one of the two is wrong? */
 static bool
 is_far_ahead(const struct brd_engine *engine, uint64_t ns)
@@ -443,11 +468,7 @@ recovery_run(struct brd_engine *engine, struct brd_engine_error *out_error)
         status = load_newest_snapshot(&replay);
     if (status != BRD_OK)
         return status;
-    replay.began_ns = brd_clock_mono_ns(engine->clock);
-    status = brd_wal_replay(engine->wal, on_record, &replay, &engine->recovered, &error);
-    if (status != BRD_OK)
-        return wal_failed(out_error, status, &error);
-    status = check_end(&replay);
+    status = replay_log(&replay);
     if (status == BRD_OK)
         status = check_clock_is_not_behind(engine, out_error);
     if (status == BRD_OK)
@@ -522,7 +543,6 @@ recovery_rewind(struct brd_engine *engine, uint64_t to_version, uint64_t *out_ve
 {
     struct replay replay = { .redo = { .engine = engine, .error = out_error },
                              .to_version = to_version };
-    struct brd_wal_error error = { .text = "" };
     uint64_t snapshot_version = 0;
     enum brd_status status;
 
@@ -533,14 +553,7 @@ recovery_rewind(struct brd_engine *engine, uint64_t to_version, uint64_t *out_ve
         status = load_snapshot(&replay, snapshot_version);
     if (status != BRD_OK)
         return status;
-    replay.began_ns = brd_clock_mono_ns(engine->clock);
-    status = brd_wal_replay(engine->wal, on_record, &replay, &engine->recovered, &error);
-    if (replay.passed)
-        status = BRD_OK; /* what is behind does not matter, not even whether it is whole */
-    else if (status != BRD_OK)
-        return wal_failed(out_error, status, &error);
-    else
-        status = check_end(&replay);
+    status = replay_log(&replay);
     *out_version = replay.version;
     return status;
 }

@@ -12,8 +12,6 @@
  * Replay never judges expiry: an expired entry may be the base of a later change. */
 #include "engine/redo.h"
 
-#include "engine/mutation.h"
-
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -109,10 +107,9 @@ apply_delta(struct redo *redo, struct brd_guard *guard, uint64_t hash, uint64_t 
 }
 
 static enum brd_status
-apply_to_key(struct redo *redo, struct brd_keyspace *keyspace, uint64_t version,
+apply_to_key(struct redo *redo, struct brd_keyspace *keyspace, uint64_t version, uint64_t hash,
              const struct mutation *mutation)
 {
-    uint64_t hash = brd_store_hash(redo->engine->store, mutation->key);
     enum brd_status status = BRD_OK;
     struct brd_view view = { 0 };
     struct brd_guard guard;
@@ -213,27 +210,18 @@ clear_older(struct redo *redo, struct brd_keyspace *keyspace, uint64_t version)
     return status;
 }
 
-static enum brd_status
-apply(struct redo *redo, uint64_t version, const struct mutation *mutation)
+enum brd_status
+redo_apply(struct redo *redo, uint64_t version, uint64_t hash, const struct mutation *mutation)
 {
-    struct name_space *ns = &redo->engine->default_ns;
+    struct brd_keyspace *keyspace = redo->engine->default_ns.keyspace;
     struct brd_guard guard;
 
-    if (mutation->ns != ns->id)
-        return redo_give_up(redo, BRD_UNSUPPORTED,
-                            "the log holds data of namespace %" PRIu64
-                            ": it was written by a newer Brindle; run that one",
-                            mutation->ns);
-    if (mutation->key.size > BRD_STORE_KEY_MAX)
-        return redo_give_up(redo, BRD_CORRUPT,
-                            "the record of version %" PRIu64 " has a key of %zu bytes", version,
-                            mutation->key.size);
     redo->changes++;
     if (mutation->kind != MUTATION_CLEAR)
-        return apply_to_key(redo, ns->keyspace, version, mutation);
+        return apply_to_key(redo, keyspace, version, hash, mutation);
     if (version <= redo->fuzzy_end)
-        return clear_older(redo, ns->keyspace, version);
-    if (brd_guard_begin_many(&guard, ns->keyspace, BRD_GUARD_WRITE, NULL, 0) != BRD_OK)
+        return clear_older(redo, keyspace, version);
+    if (brd_guard_begin_many(&guard, keyspace, BRD_GUARD_WRITE, NULL, 0) != BRD_OK)
         return no_memory(redo);
     brd_guard_clear(&guard, version);
     brd_guard_end(&guard);
@@ -243,20 +231,42 @@ apply(struct redo *redo, uint64_t version, const struct mutation *mutation)
 }
 
 enum brd_status
+redo_next(struct redo *redo, uint64_t version, struct brd_bytes *payload,
+          struct mutation *out_mutation)
+{
+    enum brd_status status = mutation_decode(payload, out_mutation);
+
+    if (status == BRD_NOT_FOUND)
+        return status;
+    if (status != BRD_OK)
+        return redo_give_up(redo, status,
+                            "the record of version %" PRIu64
+                            " is no change that this Brindle knows",
+                            version);
+    if (out_mutation->ns != redo->engine->default_ns.id)
+        return redo_give_up(redo, BRD_UNSUPPORTED,
+                            "the log holds data of namespace %" PRIu64
+                            ": it was written by a newer Brindle; run that one",
+                            out_mutation->ns);
+    if (out_mutation->key.size > BRD_STORE_KEY_MAX)
+        return redo_give_up(redo, BRD_CORRUPT,
+                            "the record of version %" PRIu64 " has a key of %zu bytes", version,
+                            out_mutation->key.size);
+    return BRD_OK;
+}
+
+enum brd_status
 redo_payload(struct redo *redo, uint64_t version, struct brd_bytes payload)
 {
     for (;;) {
         struct mutation mutation;
-        enum brd_status status = mutation_decode(&payload, &mutation);
+        enum brd_status status = redo_next(redo, version, &payload, &mutation);
 
         if (status == BRD_NOT_FOUND)
             return BRD_OK;
-        if (status != BRD_OK)
-            return redo_give_up(redo, status,
-                                "the record of version %" PRIu64
-                                " is no change that this Brindle knows",
-                                version);
-        status = apply(redo, version, &mutation);
+        if (status == BRD_OK)
+            status = redo_apply(redo, version, brd_store_hash(redo->engine->store, mutation.key),
+                                &mutation);
         if (status != BRD_OK)
             return status;
     }

@@ -191,6 +191,8 @@ collect_log(struct brd_engine *engine, struct collector *to)
     emit_number(to, "wal_queue_records", "1", wal.queue_records, false);
     emit_number(to, "wal_segments", "1", wal.segments, false);
     emit_number(to, "storage_bytes", "bytes", wal.segment_bytes_total, false);
+    emit_number(to, "wal_spares", "1", wal.spares, false);
+    emit_number(to, "wal_spare_bytes", "bytes", wal.spare_bytes, false);
     emit_number(to, "wal_version_queued", "ns", wal.last_version, false);
     emit_number(to, "wal_version_written", "ns", wal.written_version, false);
     emit_number(to, "wal_version_synced", "ns", wal.synced_version, false);

@@ -198,6 +198,12 @@ brd_keyspace_shards(const struct brd_keyspace *keyspace)
     return keyspace->shard_mask + 1;
 }
 
+uint32_t
+brd_keyspace_stripe(const struct brd_keyspace *keyspace, uint64_t hash)
+{
+    return stripe_of(keyspace, hash);
+}
+
 void
 brd_keyspace_prefetch(const struct brd_keyspace *keyspace, uint64_t hash)
 {

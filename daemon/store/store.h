@@ -52,6 +52,9 @@ void brd_keyspace_destroy(struct brd_keyspace **keyspace);
 /* The keyed hash of a key, for all calls below. Any thread. */
 uint64_t brd_store_hash(const struct brd_store *store, struct brd_bytes key);
 
+/* The stripe that guards a hash, below brd_store_stripes. Any thread. */
+uint32_t brd_keyspace_stripe(const struct brd_keyspace *keyspace, uint64_t hash);
+
 /* Hints, safe without any lock: bring the lock and the bucket (first), then the
  * likely entry (second) of a hash into the cache. Between the two there should
  * be the first ones of some other hashes. */

@@ -11,9 +11,9 @@
  *           before anything in that segment counts as synced.
  *           It also removes segments that nobody needs any more (commit_release): first
  *           meta says so, in both of its slots, so that not even the older one names a
- *           file that is gone; then they go, oldest first.
+ *           file that is gone; then they go, oldest first, or become spares (spare.c).
  * preparer  keeps one prepared segment ahead, so that the writer need not wait
- *           for an allocation. Where the writer is faster than the preparation it
+ *           for an allocation: made of a spare, or else a new one. Where the writer is faster than the preparation it
  *           waits for what is ready of it.
  *
  * Invariants: synced <= written <= queued, in versions and in positions; a record
@@ -528,31 +528,66 @@ sync_is_due(struct commit *commit)
 
 /* ---- Segments that nobody needs ---- */
 
+/* The list of spares has changed. Caller holds the lock. */
+static void
+note_spares(struct commit *commit) BRD_REQUIRES(&commit->lock)
+{
+    atomic_store_explicit(&commit->spare_count, commit->spares.count, memory_order_relaxed);
+}
+
+/* Is it a spare from now on? */
+static bool
+keep_as_spare(struct commit *commit, const struct kept_segment *segment)
+{
+    bool kept;
+
+    brd_mutex_lock(&commit->lock);
+    kept = commit->keep_spares && commit->spares.count < SPARES_MAX &&
+           segment->bytes == commit->segment_bytes;
+    brd_mutex_unlock(&commit->lock);
+    if (!kept || !spare_make(commit->io, commit->dir, segment->number, commit->segment_bytes))
+        return false;
+    brd_mutex_lock(&commit->lock);
+    kept = commit->keep_spares; /* asked again: it may have been told to drop them meanwhile */
+    if (kept)
+        spares_add(&commit->spares, segment->number);
+    note_spares(commit);
+    brd_mutex_unlock(&commit->lock);
+    if (!kept)
+        (void)spare_remove(commit->io, commit->dir, segment->number);
+    return true;
+}
+
+static void
+remove_segment(struct commit *commit, uint64_t number)
+{
+    char *path = segment_path(commit->dir, number);
+    int result = path == NULL ? -ENOMEM : commit->io->unlink(commit->io->ctx, path);
+
+    if (result != 0 && result != -ENOENT)
+        brd_diag_warning("cannot remove %s, which is not needed any more: %s; the next start "
+                         "tries again",
+                         path != NULL ? path : "a segment", brd_file_error(result));
+    free(path);
+}
+
 /* Of the first n in the table: away with them. What cannot be removed costs space
  * until the next start tries again, and nothing else. */
 static void
 remove_oldest(struct commit *commit, size_t n)
 {
-    const struct brd_io *io = commit->io;
     size_t i;
 
     for (i = 0; i < n; i++) {
         /* Only this thread shortens the table, and who appends may move it. */
         struct kept_segment segment;
-        char *path;
-        int result;
 
         brd_mutex_lock(&commit->lock);
         segment = commit->retention.kept[i];
         brd_mutex_unlock(&commit->lock);
-        path = segment_path(commit->dir, segment.number);
-        result = path == NULL ? -ENOMEM : io->unlink(io->ctx, path);
+        if (!keep_as_spare(commit, &segment))
+            remove_segment(commit, segment.number);
         CRASH_POINT("segment_released");
-        if (result != 0 && result != -ENOENT)
-            brd_diag_warning("cannot remove %s, which is not needed any more: %s; the next start "
-                             "tries again",
-                             path != NULL ? path : "a segment", brd_file_error(result));
-        free(path);
         atomic_fetch_sub_explicit(&commit->segments, 1, memory_order_relaxed);
         atomic_fetch_sub_explicit(&commit->segment_bytes_total, segment.bytes,
                                   memory_order_relaxed);
@@ -766,6 +801,63 @@ commit_interrupt(struct commit *commit)
 
 /* ---- The preparer ---- */
 
+/* The next segment: of a spare (0: there is none), or else a new one. */
+static int
+prepare_next(struct commit *commit, uint64_t spare, uint64_t number, struct segment **out_segment)
+{
+    if (spare != 0 &&
+        spare_use(commit->io, commit->dir, spare, number, commit->segment_bytes, out_segment) == 0)
+        return 0;
+    return segment_prepare(commit->io, commit->dir, number, commit->segment_bytes,
+                           commit->segment_bytes, &commit->hurry, out_segment);
+}
+
+/* A prepared segment that nobody may begin. Returns 0 or -errno. */
+static int
+discard(struct commit *commit, struct segment *segment)
+{
+    int result = commit->io->unlink(commit->io->ctx, segment->path);
+
+    segment_close(commit->io, &segment);
+    return result;
+}
+
+enum brd_status
+commit_drop_spares(struct commit *commit)
+{
+    struct segment *next = NULL;
+    struct spares spares;
+    uint64_t number;
+    int first = 0;
+    int result;
+
+    brd_mutex_lock(&commit->lock);
+    commit->keep_spares = false;
+    while (commit->using_spare)
+        brd_cond_wait(&commit->files_wake, &commit->lock);
+    spares = commit->spares;
+    commit->spares = (struct spares){ .count = 0 };
+    note_spares(commit);
+    if (commit->next != NULL && commit->next->recycled) {
+        next = commit->next;
+        commit->next = NULL;
+        commit->next_number = next->header.number;
+        /* Held under the lock: the preparer makes another one of the same name. */
+        first = discard(commit, next);
+        brd_cond_broadcast(&commit->files_wake);
+    }
+    brd_mutex_unlock(&commit->lock);
+    while ((number = spares_take(&spares)) != 0) {
+        result = spare_remove(commit->io, commit->dir, number);
+        if (first == 0)
+            first = result;
+    }
+    result = segment_sync_names(commit->io, commit->dir);
+    if (first == 0)
+        first = result;
+    return first == 0 ? BRD_OK : brd_file_status(first);
+}
+
 static void *
 preparer_main(void *arg)
 {
@@ -776,6 +868,7 @@ preparer_main(void *arg)
         struct segment *segment = NULL;
         uint64_t number = commit->next_number;
         uint64_t asks = commit->next_asks;
+        uint64_t spare;
         int result;
 
         if (commit->next != NULL || (commit->next_error != 0 && commit->next_failed == asks)) {
@@ -789,10 +882,19 @@ preparer_main(void *arg)
             brd_cond_broadcast(&commit->files_wake);
             continue;
         }
+        spare = spares_take(&commit->spares);
+        note_spares(commit);
+        commit->using_spare = spare != 0;
         brd_mutex_unlock(&commit->lock);
-        result = segment_prepare(commit->io, commit->dir, number, commit->segment_bytes,
-                                 commit->segment_bytes, &commit->hurry, &segment);
+        result = prepare_next(commit, spare, number, &segment);
         brd_mutex_lock(&commit->lock);
+        if (segment != NULL && segment->recycled && !commit->keep_spares) {
+            (void)discard(commit, segment);
+            commit->using_spare = false;
+            brd_cond_broadcast(&commit->files_wake);
+            continue;
+        }
+        commit->using_spare = false;
         if (result == 0)
             commit->next_number++;
         else

@@ -8,6 +8,7 @@
 #include "wal/queue.h"
 #include "wal/retain.h"
 #include "wal/segment.h"
+#include "wal/spare.h"
 
 #include <pthread.h>
 
@@ -42,6 +43,9 @@ struct commit {
     struct segment **sealed_tail;
     struct segment *next; /* owned: prepared */
     uint64_t next_number;
+    struct spares spares; /* what the next ones are made of */
+    bool keep_spares;     /* false: no file is used again, and what is released goes */
+    bool using_spare;     /* the preparer has one that is not in the list */
     int next_error;       /* of the last preparation; 0: none */
     uint64_t next_asks;   /* how often the writer has asked for one */
     uint64_t next_failed; /* ... when the failed preparation began */
@@ -77,6 +81,7 @@ struct commit {
     _Atomic bool sync_failed;                       /* of a segment or of meta */
     _Atomic uint64_t write_errors, sync_errors;     /* relaxed */
     _Atomic uint64_t segments, segment_bytes_total; /* relaxed */
+    _Atomic uint64_t spare_count;                   /* relaxed; as in spares */
 
     _Atomic uint64_t writer_beat; /* relaxed */
     _Atomic uint64_t heartbeat;   /* relaxed; moves when both threads do */
@@ -110,6 +115,7 @@ commit_rotate(struct commit *commit, struct brd_wal_position *out_position);
 BRD_MUST_CHECK enum brd_status commit_wait_synced(struct commit *commit, uint64_t version);
 BRD_MUST_CHECK enum brd_status commit_release(struct commit *commit, uint64_t version);
 void commit_interrupt(struct commit *commit);
+BRD_MUST_CHECK enum brd_status commit_drop_spares(struct commit *commit);
 
 /* Nothing is written any more: reports it once, closes the queue. Any thread,
  * no lock held. */

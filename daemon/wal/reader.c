@@ -5,9 +5,10 @@
  * is never the work of a power cut: it is damage, like a header that is not
  * zeros and not valid, one that names another number or directory, or one whose
  * predecessor is not the file before. Zeros in place of a header are a segment
- * that was prepared and never begun, or whose beginning was lost, and so is half
- * a header with only zeros behind it: groups are written after the whole header.
- * Where meta says that the header was durable, both are damage too.
+ * that was prepared and never begun, or whose beginning was lost. So is half
+ * a header: something with only zeros behind it, or the front of one that would be
+ * right here, with an earlier life of the file behind it: groups are written after
+ * the whole header. Where meta says that the header was durable, all these are damage too.
  *
  * log_walk follows the groups: each has the position, the epoch and the salted
  * checksum that its place asks for, and continues the versions of the one before.
@@ -22,7 +23,8 @@
  * behind it was in flight when the lights went out.
  *
  * The end is silent where only zeros follow, or, in a recycled segment, bytes of
- * an earlier life. Otherwise it is reported as torn. A read error is an error and
+ * an earlier life: all but what begins like a group of the very position that it is
+ * found at, since no position is used by two lives. Otherwise it is reported as torn. A read error is an error and
  * never the end.
  *
  * Memory: one window of WINDOW_BYTES, larger only for a larger group. */
@@ -32,6 +34,7 @@
 #include "wal/group.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,6 +122,36 @@ nothing_behind(const struct brd_io *io, int fd, bool *out_nothing)
     return result;
 }
 
+/* Does a field say what it must, as far as it lies within the first size bytes? */
+static bool
+agrees(const uint8_t *page, size_t size, size_t offset, const void *wanted, size_t bytes)
+{
+    if (offset >= size)
+        return true;
+    if (bytes > size - offset)
+        bytes = size - offset;
+    return memcmp(page + offset, wanted, bytes) == 0;
+}
+
+/* Is it the front of a header that belongs here, and zeros instead of the rest? The last
+ * field that a whole one has is a time, of which the last byte is not zero since 1972. */
+static bool
+is_half_header(const uint8_t *page, uint64_t number, const struct meta_slot *meta)
+{
+    const struct segment_header wanted = { .magic = SEGMENT_MAGIC,
+                                           .format = SEGMENT_FORMAT,
+                                           .number = number };
+    size_t size = SEGMENT_HEADER_BYTES;
+
+    while (size > 0 && page[size - 1] == 0)
+        size--;
+    return size < offsetof(struct segment_header, key_id) &&
+           agrees(page, size, offsetof(struct segment_header, magic), &wanted.magic, 8) &&
+           agrees(page, size, offsetof(struct segment_header, format), &wanted.format, 4) &&
+           agrees(page, size, offsetof(struct segment_header, uuid), meta->uuid, 16) &&
+           agrees(page, size, offsetof(struct segment_header, number), &wanted.number, 8);
+}
+
 /* Read the header page and judge it by itself. */
 static enum brd_status
 load_header(const struct brd_io *io, struct log_segment *segment, const struct meta_slot *meta,
@@ -136,8 +169,11 @@ load_header(const struct brd_io *io, struct log_segment *segment, const struct m
         result = brd_file_read(io, fd, page, sizeof(page), 0, &size);
     if (result == 0) {
         verdict = segment_parse(page, size, &segment->header);
-        if (verdict == SEGMENT_BAD && segment->number > meta->newest_segment)
-            result = nothing_behind(io, fd, &nothing);
+        if (verdict == SEGMENT_BAD && segment->number > meta->newest_segment) {
+            nothing = size == sizeof(page) && is_half_header(page, segment->number, meta);
+            if (!nothing)
+                result = nothing_behind(io, fd, &nothing);
+        }
     }
     brd_file_close(io, &fd);
     if (result < 0)
@@ -540,12 +576,28 @@ skip_to_magic(struct brd_bytes bytes, size_t *out_dirty)
     return at;
 }
 
-/* Look for groups and for anything but zeros, from offset to the end of the file. */
+/* What begins like a group at a place where one of this life could be, though it is none:
+ * where it would end, at most at the end of the file. 0: it does not even begin so. */
+static uint64_t
+claimed_end(struct brd_bytes bytes, uint64_t at, uint64_t lsn, uint64_t file_bytes)
+{
+    struct group_header header;
+
+    if (!group_header_plausible(bytes.data, lsn))
+        return 0;
+    memcpy(&header, bytes.data, sizeof(header));
+    return group_bytes(header.length) < file_bytes - at ? at + group_bytes(header.length)
+                                                        : file_bytes;
+}
+
+/* Look for groups and for anything but zeros, from offset to the end of the file; in one that
+ * is recycled, for groups and for what begins like one in its place. */
 static enum brd_status
 search_segment(struct window *window, const struct log_segment *segment, uint64_t offset,
                uint64_t above_version, struct log_remains *remains, struct brd_wal_error *error)
 {
     const uint32_t seed = group_seed(segment->header.salt);
+    const bool recycled = (segment->header.flags & SEGMENT_RECYCLED) != 0;
     uint64_t dirty_end = offset;
     uint64_t at = offset;
 
@@ -555,6 +607,7 @@ search_segment(struct window *window, const struct log_segment *segment, uint64_
         struct group_header header;
         struct brd_bytes bytes;
         enum brd_status status;
+        uint64_t claimed;
         size_t dirty;
         size_t skipped;
 
@@ -562,12 +615,12 @@ search_segment(struct window *window, const struct log_segment *segment, uint64_
         if (status != BRD_OK)
             return status;
         if (bytes.size < sizeof(struct group_header)) {
-            if (!all_zero(bytes.data, bytes.size))
+            if (!recycled && !all_zero(bytes.data, bytes.size))
                 dirty_end = at + bytes.size;
             break;
         }
         skipped = skip_to_magic(bytes, &dirty);
-        if (dirty > 0)
+        if (dirty > 0 && !recycled)
             dirty_end = at + dirty;
         if (skipped > 0) {
             at += skipped & ~(size_t)(GROUP_ALIGN - 1);
@@ -575,11 +628,16 @@ search_segment(struct window *window, const struct log_segment *segment, uint64_
                 break;
             continue;
         }
+        claimed = claimed_end(bytes, at, lsn, segment->file_bytes);
         status = read_group(window, at, seed, lsn, &verdict, &header, &bytes, error);
         if (status != BRD_OK)
             return status;
         if (verdict == GROUP_BAD) {
+            if (recycled && claimed > dirty_end)
+                dirty_end = claimed;
             at += GROUP_ALIGN;
+            if (recycled)
+                continue;
         } else {
             if (header.last_version > above_version) {
                 remains->groups++;
@@ -592,7 +650,8 @@ search_segment(struct window *window, const struct log_segment *segment, uint64_
                 remains->synced_lsn = header.synced_lsn;
             at += group_bytes(header.length);
         }
-        dirty_end = at;
+        if (at > dirty_end)
+            dirty_end = at;
     }
     if (dirty_end > segment->file_bytes)
         dirty_end = segment->file_bytes;
@@ -648,15 +707,6 @@ end_here(struct walk *walk)
                           : "there is no valid group, but it had been synced beyond there");
     if (remains.bytes == 0 && !groups)
         return BRD_OK;
-    if ((segment->header.flags & SEGMENT_RECYCLED) != 0 && !groups) {
-        struct brd_bytes bytes;
-
-        /* An earlier life, unless a group of this one was begun here. */
-        status = window_at(&walk->window, offset, sizeof(struct group_header), &bytes, walk->error);
-        if (status != BRD_OK || bytes.size < sizeof(struct group_header) ||
-            !group_header_plausible(bytes.data, walk->lsn))
-            return status;
-    }
     walk->report->torn = true;
     walk->report->torn_offset = offset;
     walk->report->torn_bytes = remains.bytes;

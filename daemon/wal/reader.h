@@ -71,7 +71,7 @@ log_walk(const struct brd_io *io, const struct meta_slot *meta, const struct log
 /* What lies behind an end. */
 struct log_remains {
     uint64_t synced_lsn; /* the latest position that somebody says was synced */
-    uint64_t bytes;      /* up to the last that is not zero */
+    uint64_t bytes;      /* up to the last that is not zero, nor of an earlier life of the file */
     uint64_t groups;     /* valid ones */
     uint64_t group_bytes;
     uint64_t records;      /* of them, and likewise below */

@@ -266,7 +266,8 @@ brd_wal_survey_fini(struct brd_wal_survey *survey)
 
 static enum brd_status
 search_file(const struct brd_io *io, const char *dir, uint64_t number, uint64_t offset,
-            uint64_t above_version, struct log_remains *remains, struct brd_wal_error *error)
+            uint64_t above_version, uint64_t newest, struct log_remains *remains,
+            struct brd_wal_error *error)
 {
     struct log_segment segment = { .number = number, .path = segment_path(dir, number) };
     enum segment_verdict verdict = SEGMENT_BAD;
@@ -280,6 +281,8 @@ search_file(const struct brd_io *io, const char *dir, uint64_t number, uint64_t 
             remains->last_version = segment.header.base_version;
     } else {
         segment.header = (struct segment_header){ 0 }; /* no group is valid under this salt */
+        if (verdict == SEGMENT_EMPTY && number > newest)
+            segment.header.flags = SEGMENT_RECYCLED; /* it never began, whatever lies in it */
     }
     if (status == BRD_OK && segment.file_bytes > offset)
         status = log_search(io, &segment, offset, above_version, remains, error);
@@ -306,7 +309,8 @@ brd_wal_count_lost(const struct brd_io *io, const char *dir, const struct brd_wa
             continue;
         if (stretch != NULL && number == stretch->last_segment)
             offset = stretch->end_offset;
-        status = search_file(io, dir, number, offset, above_version, &remains, out_error);
+        status = search_file(io, dir, number, offset, above_version,
+                             survey->identity.newest_segment, &remains, out_error);
     }
     if (status == BRD_OK)
         *out_lost = (struct brd_wal_lost){

@@ -75,8 +75,8 @@ write_zeros(const struct brd_io *io, int fd, uint64_t bytes, const _Atomic bool 
     return result;
 }
 
-static int
-sync_names(const struct brd_io *io, const char *dir)
+int
+segment_sync_names(const struct brd_io *io, const char *dir)
 {
 #if BREAK_NO_DIR_FSYNC
     (void)io;
@@ -117,7 +117,7 @@ segment_prepare(const struct brd_io *io, const char *dir, uint64_t number, uint6
     if (result == 0)
         result = io->fsync(io->ctx, segment->fd);
     if (result == 0)
-        result = sync_names(io, dir);
+        result = segment_sync_names(io, dir);
     CRASH_POINT("segment_prepared");
     segment->room = bytes;
     segment->header.number = number;
@@ -156,6 +156,9 @@ segment_begin(const struct brd_io *io, struct segment *segment, const struct seg
     segment->header.magic = SEGMENT_MAGIC;
     segment->header.format = SEGMENT_FORMAT;
     segment->header.number = number;
+    segment->header.flags &= ~SEGMENT_RECYCLED; /* the caller may have copied another one's */
+    if (segment->recycled)
+        segment->header.flags |= SEGMENT_RECYCLED;
     segment->header.checksum = 0;
     memcpy(page, &segment->header, sizeof(segment->header));
     segment->header.checksum = page_checksum(page);

@@ -4,7 +4,8 @@
  * before it is needed, and begun by writing its header. A page of zeros where
  * the header would be therefore means "prepared, never begun", or begun and
  * lost with everything in it. The header lies within one 512-byte sector, so
- * it is there or it is not. */
+ * it is there or it is not. A prepared file may also be one that was a segment
+ * before (spare.h): then only its header page is zeros. */
 #ifndef BRD_WAL_SEGMENT_H
 #define BRD_WAL_SEGMENT_H
 
@@ -13,6 +14,7 @@
 
 #include <assert.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #define SEGMENT_MAGIC        UINT64_C(0x314745534c445242) /* "BRDLSEG1" */
 #define SEGMENT_FORMAT       UINT32_C(1)
@@ -49,6 +51,7 @@ struct segment {
     uint64_t room; /* size of the file as prepared */
     uint64_t end;  /* where the next group goes; the writer's alone */
     uint32_t seed; /* for checksums */
+    bool recycled; /* it had an earlier life (spare.h) */
     struct segment_header header;
 };
 
@@ -69,8 +72,11 @@ uint64_t segment_number_of(const char *name);
 int segment_prepare(const struct brd_io *io, const char *dir, uint64_t number, uint64_t bytes,
                     uint64_t prewrite, const _Atomic bool *hurry, struct segment **out_segment);
 
-/* Begin it: write header, whose magic, format, number and checksum are filled in
- * here. Not synced. Returns 0 or -errno. */
+/* Make the names in DIR/wal durable. Returns 0 or -errno. */
+int segment_sync_names(const struct brd_io *io, const char *dir);
+
+/* Begin it: write header, whose magic, format, number, SEGMENT_RECYCLED and checksum are
+ * filled in here. Not synced. Returns 0 or -errno. */
 int segment_begin(const struct brd_io *io, struct segment *segment,
                   const struct segment_header *header);
 

@@ -3,6 +3,7 @@
  *   DIR/lock            flock, so that one daemon has the directory
  *   DIR/meta            identity, epoch, ceiling of versions (meta.c)
  *   DIR/wal/NUMBER.wal  segments (segment.c)
+ *   DIR/wal/NUMBER.spare  files that were segments and will be again (spare.c)
  *
  * open    locks, reads meta and the headers of segments; makes an empty
  *         directory into one with an identity. It changes nothing else.
@@ -19,8 +20,9 @@
  *         4. a new segment that says where the log had ended, then meta again,
  *            so that it can no longer go missing unnoticed;
  *         5. remove what lies before meta's first segment, which a release (commit.c)
- *            did not get round to. Not sooner: the meta that was found may have been in
- *            the page cache only, and the disk's one still name the first of them;
+ *            did not get round to, and look for spares. Not sooner: the meta that was
+ *            found may have been in the page cache only, and the disk's one still name the
+ *            first of them;
  *         6. give back the disk space behind the end of the old segment.
  * stop    writes and syncs what is queued, cuts the segment to its size, and
  *         records in meta that nothing was in flight.
@@ -214,6 +216,7 @@ init_commit(struct brd_wal *wal, const struct brd_wal_options *options)
     if (commit->segment_bytes < SEGMENT_BYTES_MIN)
         commit->segment_bytes = SEGMENT_BYTES_MIN;
     commit->sync_interval_ns = or_default(options->sync_interval_ns, SYNC_INTERVAL_DEFAULT);
+    commit->keep_spares = !options->no_spares;
     commit->on_progress = options->on_progress;
     commit->arg = options->arg;
     commit->sealed_tail = &commit->sealed;
@@ -446,6 +449,17 @@ drop_released(struct brd_wal *wal)
     (void)wal->io->list(wal->io->ctx, path, drop_released_one, wal);
 }
 
+/* The rest of it. */
+static void
+find_spares(struct brd_wal *wal)
+{
+    struct commit *commit = &wal->commit;
+
+    spares_find(&commit->spares, wal->io, wal->dir,
+                commit->keep_spares ? commit->segment_bytes : 0);
+    atomic_store_explicit(&commit->spare_count, commit->spares.count, memory_order_relaxed);
+}
+
 /* No version at or below it may be issued. */
 static uint64_t
 version_floor(const struct brd_wal *wal)
@@ -625,6 +639,7 @@ brd_wal_start(struct brd_wal *wal, struct brd_wal_error *out_error)
     if (status != BRD_OK)
         return status;
     drop_released(wal);
+    find_spares(wal);
     cut_last(wal);
     brd_sequencer_set_ceiling(commit->sequencer, commit->meta.slot.ceiling);
     publish_replayed(wal);
@@ -779,6 +794,13 @@ brd_wal_release(struct brd_wal *wal, uint64_t version)
 {
     BRD_CHECK(wal->magic == WAL_MAGIC && wal->started);
     return commit_release(&wal->commit, version);
+}
+
+enum brd_status
+brd_wal_drop_spares(struct brd_wal *wal)
+{
+    BRD_CHECK(wal->magic == WAL_MAGIC && wal->started);
+    return commit_drop_spares(&wal->commit);
 }
 
 void
@@ -941,6 +963,8 @@ brd_wal_get_stats(const struct brd_wal *wal, struct brd_wal_stats *out_stats)
     stats.queue_records = brd_counter_get(&wal->queue.records_queued) - done;
     stats.segments = LOAD(commit->segments);
     stats.segment_bytes_total = LOAD(commit->segment_bytes_total);
+    stats.spares = LOAD(commit->spare_count);
+    stats.spare_bytes = stats.spares * commit->segment_bytes;
     stats.synced_version = LOAD(commit->synced_version);
     stats.written_version = LOAD(commit->written_version);
     stats.last_version = brd_wal_last_version(wal);

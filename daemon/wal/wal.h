@@ -32,6 +32,7 @@ struct brd_wal_options {
     uint64_t queue_bytes_max;        /* records waiting for the writer; 0: 64 MiB */
     uint64_t group_bytes_max;        /* a group is closed at this size; 0: 1 MiB */
     uint64_t sync_interval_ns;       /* written data is synced within this; 0: 1 s */
+    bool no_spares;                  /* as after brd_wal_drop_spares, from the beginning */
     bool read_only;                  /* tools: no lock, no change to any file; no start() */
 
     /* Called from the log's own threads with no lock held, whenever written or
@@ -58,13 +59,14 @@ struct brd_wal_report {
     bool torn; /* the log ended in a group that was never whole */
     char torn_path[512];
     uint64_t torn_offset;
-    uint64_t torn_bytes; /* dropped behind torn_offset, zeros not counted */
+    uint64_t torn_bytes; /* dropped behind torn_offset; zeros and earlier lives not counted */
 };
 
 struct brd_wal_stats {
     uint64_t records, bytes, groups, syncs, sync_errors, write_errors;
     uint64_t queue_bytes, queue_records, queue_waits; /* waits: reservations refused */
     uint64_t segments, segment_bytes_total;
+    uint64_t spares, spare_bytes; /* files of released segments, kept to be used again */
     uint64_t written_version, synced_version, last_version; /* last: newest queued */
     uint64_t sync_last_us, sync_max_us;
     uint64_t sync_age_ms; /* since the last finished sync; 0: nothing unsynced */
@@ -184,9 +186,17 @@ brd_wal_rotate(struct brd_wal *wal, struct brd_wal_position *out_position);
 BRD_MUST_CHECK enum brd_status brd_wal_wait_synced(struct brd_wal *wal, uint64_t version);
 
 /* Something else keeps, durably, all that was written up to version: remove the
- * segments that hold nothing else, and wait for that. A file that cannot be
- * removed is a warning. Returns as brd_wal_wait_synced. */
+ * segments that hold nothing else, and wait for that. A few of their files stay, under
+ * another name, to become segments again. A file that cannot be removed is a
+ * warning. Returns as brd_wal_wait_synced. */
 BRD_MUST_CHECK enum brd_status brd_wal_release(struct brd_wal *wal, uint64_t version);
+
+/* What was released must really go: no file of the log is used again from now on, those that
+ * are kept for that are removed before this returns, and later releases keep none. What the
+ * log itself has may hold bytes of an earlier life behind its end, until a rotation and a
+ * release after this. Durable on return. Once started; one thread at a time.
+ * Returns BRD_OK, or the status of the first file that could not be removed. */
+BRD_MUST_CHECK enum brd_status brd_wal_drop_spares(struct brd_wal *wal);
 
 /* From now on nobody waits in the three above. Any thread. */
 void brd_wal_interrupt(struct brd_wal *wal);

@@ -71,7 +71,7 @@ def count_prefix(daemon):
 
 def segments_of(data_dir):
     """The files of the log that hold something, oldest first."""
-    return [path for path in sorted((data_dir / "wal").iterdir()) if end_of(path) > 4096]
+    return [path for path in sorted((data_dir / "wal").glob("*.wal")) if end_of(path) > 4096]
 
 
 def end_of(path):
@@ -197,7 +197,7 @@ def segment_is_dropped(model, index):
 def segment_is_doubled(model):
     with Case(model) as case:
         number = int(case.segments[-1].stem, 16) + 1
-        for later in sorted((case.data / "wal").iterdir()):
+        for later in sorted((case.data / "wal").glob("*.wal")):
             if int(later.stem, 16) >= number:
                 later.unlink()  # prepared, never used
         shutil.copy(case.segments[0], case.data / "wal" / f"{number:016x}.wal")

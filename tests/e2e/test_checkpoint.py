@@ -132,7 +132,7 @@ def numbers_of(reply):
 
 
 def segments(data):
-    return sorted(path.name for path in (data / "wal").iterdir())
+    return sorted(path.name for path in (data / "wal").glob("*.wal"))
 
 
 def ask_and_wait_until_it_runs(client, *behind, mode=FULL, daemon):

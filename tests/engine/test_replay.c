@@ -1,7 +1,11 @@
+/* TSAN */
 /* Replay equals memory: random histories against an engine with a log, which is
  * then given up and started again, many times; what the new one holds must be
  * what the old one held, entry by entry, versions and deadlines included. */
 #include "engine/history.h"
+
+#include "engine/mutation.h"
+#include "wal/wal.h"
 
 #include <ftw.h>
 #include <unistd.h>
@@ -112,6 +116,160 @@ START_TEST(what_is_replayed_is_what_eviction_left_in_memory)
         evicted += live_and_restart(EVICTING_BYTES, policies[round % 4], &newest);
     ck_assert_int_gt(evicted, 100);
     ck_assert_int_eq(rig_start(&rig), BRD_OK);
+}
+END_TEST
+
+static const unsigned crews[] = { 1, 2, 3, 8, 0 };
+
+/* Larger than what is handed from thread to thread, and changed in between. */
+static void
+large_step(void)
+{
+    char text[32];
+    struct brd_bytes key = random_key(text, sizeof(text));
+    size_t size = 60000 + next_random() % 60000;
+    uint8_t *value = malloc(size);
+
+    ck_assert_ptr_nonnull(value);
+    memset(value, (int)(next_random() & 0xff), size);
+    ck_assert_int_eq(rig_do(&rig, REQUEST(PUT, .key = key, .value = brd_bytes(value, size))),
+                     BRD_OK);
+    if (next_random() % 2 == 0)
+        (void)rig_do(&rig, REQUEST(EXPIRE, .key = key, .ttl_ms = 1 + next_random() % 300));
+    if (next_random() % 2 == 0)
+        ck_assert_int_eq(rig_do(&rig,
+                                REQUEST(APPEND, .key = key, .value = brd_bytes(value, size / 2))),
+                         BRD_OK);
+    free(value);
+}
+
+START_TEST(any_number_of_threads_comes_to_the_same)
+{
+    struct picture before;
+    struct picture after;
+    int round;
+    int step;
+    size_t i;
+
+    for (round = 0; round < 3; round++) {
+        rig.options.replay_threads = 0;
+        ck_assert_msg(rig_start(&rig) == BRD_OK, "%s", rig.error.text);
+        for (step = 0; step < 4000; step++) {
+            random_step();
+            if (next_random() % 40 == 0)
+                large_step();
+        }
+        take_picture(&before);
+        rig_stop(&rig);
+        for (i = 0; i < sizeof(crews) / sizeof(crews[0]); i++) {
+            rig.options.replay_threads = crews[i];
+            ck_assert_msg(rig_start(&rig) == BRD_OK, "%s", rig.error.text);
+            take_picture(&after);
+            assert_same(&before, &after);
+            free_picture(&after);
+            rig_stop(&rig);
+        }
+        free_picture(&before);
+    }
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+}
+END_TEST
+
+/* ---- Logs that no engine writes ---- */
+
+/* Adds records to the log behind the engine's back. */
+static void
+write_records(const struct brd_bytes *payloads, size_t count)
+{
+    struct brd_sequencer sequencer;
+    struct brd_wal_options options = { .dir = dir,
+                                       .clock = rig.options.clock,
+                                       .sequencer = &sequencer };
+    struct brd_wal_report report;
+    struct brd_wal_error error;
+    struct brd_wal *wal = NULL;
+    size_t i;
+
+    brd_sequencer_init(&sequencer, 0);
+    ck_assert_int_eq(brd_wal_open(&options, &wal, &error), BRD_OK);
+    ck_assert_int_eq(brd_wal_replay(wal, NULL, NULL, &report, &error), BRD_OK);
+    ck_assert_int_eq(brd_wal_start(wal, &error), BRD_OK);
+    for (i = 0; i < count; i++) {
+        const struct brd_wal_payload payload = { .head = payloads[i] };
+
+        ck_assert_int_eq(brd_wal_reserve(wal, payloads[i].size), BRD_OK);
+        ck_assert_uint_gt(brd_wal_append(wal, payloads[i].size, brd_clock_now_ns(rig.options.clock),
+                                         &payload, false),
+                          0);
+    }
+    ck_assert_int_eq(brd_wal_stop(wal), BRD_OK);
+    brd_wal_close(&wal);
+}
+
+#define MANY 3000
+
+START_TEST(the_first_change_that_fails_is_told_whatever_the_number_of_threads)
+{
+    static const char wrong[] = "no change at all";
+    struct brd_buf bufs[MANY];
+    struct brd_bytes payloads[MANY];
+    char first[sizeof(rig.error.text)] = "";
+    size_t i;
+
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+    rig_stop(&rig);
+    for (i = 0; i < MANY; i++) {
+        char key[32];
+        bool bad = i >= 2000 && i % 10 == 0;
+        struct mutation mutation = { .kind = bad ? MUTATION_APPEND : MUTATION_PUT,
+                                     .ns = 1,
+                                     .value = brd_bytes_of("some value"),
+                                     .base = i };
+
+        snprintf(key, sizeof(key), bad ? "absent-%zu" : "key-%zu", i % 500);
+        mutation.key = brd_bytes_of(key);
+        brd_buf_init(&bufs[i]);
+        mutation_encode(&bufs[i], &mutation, false);
+        ck_assert(!bufs[i].failed);
+        payloads[i] = i == 2500 ? brd_bytes_of(wrong) : brd_buf_bytes(&bufs[i]);
+    }
+    write_records(payloads, MANY);
+    for (i = 0; i < sizeof(crews) / sizeof(crews[0]); i++) {
+        rig.options.replay_threads = crews[i];
+        ck_assert_int_eq(rig_start(&rig), BRD_CORRUPT);
+        ck_assert_ptr_nonnull(strstr(rig.error.text, "whose version 2000 is missing"));
+        if (i == 0)
+            snprintf(first, sizeof(first), "%s", rig.error.text);
+        ck_assert_str_eq(rig.error.text, first);
+        brd_engine_destroy(&rig.engine);
+    }
+    for (i = 0; i < MANY; i++)
+        brd_buf_fini(&bufs[i]);
+}
+END_TEST
+
+START_TEST(what_is_no_change_is_told_before_what_comes_later)
+{
+    struct brd_buf buf;
+    struct mutation mutation = {
+        .kind = MUTATION_APPEND, .ns = 1, .key = brd_bytes_of("absent"), .base = 7
+    };
+    struct brd_bytes payloads[2] = { brd_bytes_of("nonsense") };
+    size_t i;
+
+    ck_assert_int_eq(rig_start(&rig), BRD_OK);
+    rig_stop(&rig);
+    brd_buf_init(&buf);
+    mutation_encode(&buf, &mutation, false);
+    payloads[1] = brd_buf_bytes(&buf);
+    write_records(payloads, 2);
+    for (i = 0; i < sizeof(crews) / sizeof(crews[0]); i++) {
+        rig.options.replay_threads = crews[i];
+        ck_assert_int_eq(rig_start(&rig), BRD_CORRUPT);
+        ck_assert_ptr_nonnull(strstr(rig.error.text, "is no change that this Brindle knows"));
+        brd_engine_destroy(&rig.engine);
+    }
+    brd_buf_fini(&buf);
 }
 END_TEST
 
@@ -358,6 +516,9 @@ main(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, what_is_replayed_is_what_was_in_memory);
     tcase_add_test(tcase, what_is_replayed_is_what_eviction_left_in_memory);
+    tcase_add_test(tcase, any_number_of_threads_comes_to_the_same);
+    tcase_add_test(tcase, the_first_change_that_fails_is_told_whatever_the_number_of_threads);
+    tcase_add_test(tcase, what_is_no_change_is_told_before_what_comes_later);
     tcase_add_test(tcase, an_expired_key_stays_gone_and_a_deadline_stays_exact_over_a_restart);
     tcase_add_test(tcase, a_clock_stepped_back_over_a_restart_does_not_revive_an_expired_key);
     tcase_add_test(tcase, a_clock_stepped_back_before_the_stop_does_not_revive_an_expired_key);

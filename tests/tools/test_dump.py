@@ -152,6 +152,45 @@ def a_reader_that_leaves_is_no_failure():
     process.stderr.close()
 
 
+def what_is_being_read_is_not_used_again():
+    """The dump stands still, since nobody takes its output; meanwhile checkpoints release every
+    file that it has opened, and the daemon needs many new ones."""
+    data = scratch()
+    with Daemon("--checkpoint-log-size", "off", "--checkpoint-interval", "off",
+                "--checkpoint-rate", "off", "--wal-segment-size", "1mb", data_dir=data) as daemon, \
+            Client(daemon.listen) as client:
+        def write(records):
+            for _ in range(records):
+                items = [pb.KeyValue(key=b"key-%d" % i, value=b"%08d" % i * 125) for i in range(100)]
+                reply = client.call(put_many=pb.PutMany(items=items))
+                assert reply.status == pb.OK, reply
+                yield reply.version
+        wrote = list(write(60))
+        files = {path.stat().st_ino for path in (data / "wal").glob("*.wal")}
+        process = subprocess.Popen([*sanitizer_prefix(TOOL), TOOL, "dump", "--format", "json",
+                                    "--records", "--values", data], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        lines = [process.stdout.readline()]
+        for _ in range(4):
+            assert len(list(write(30))) == 30
+            reply = client.call(checkpoint=pb.Checkpoint(mode=pb.CHECKPOINT_RESTART))
+            assert reply.status == pb.OK, reply
+        spares = client.call(stats=pb.Stats(prefix="wal_spares")).stats.stats[0].number
+        assert spares > 0, "nothing is ever used again here"
+        assert not files & {path.stat().st_ino for path in (data / "wal").glob("*.wal")}
+        lines += process.stdout.readlines()
+        errors = process.stderr.read()
+        assert process.wait(PATIENCE_S) == 0, (process.returncode, errors)
+        process.stdout.close()
+        process.stderr.close()
+        assert daemon.stop() == 0
+    records = [json.loads(line) for line in lines]
+    assert [record["version"] for record in records] == wrote
+    for record in records:
+        assert [bytes_of(change, "value") for change in record["changes"]] == \
+            [b"%08d" % i * 125 for i in range(100)]
+
+
 def a_full_disk_is_one(data):
     with open("/dev/full", "w") as full:
         done = subprocess.run([*sanitizer_prefix(TOOL), TOOL, "dump", data], text=True, stdout=full,
@@ -168,6 +207,7 @@ def main():
     results.run("a_snapshot_is_dumped", a_snapshot_is_dumped)
     results.run("without_a_snapshot_it_says_so", without_a_snapshot_it_says_so, data)
     results.run("a_reader_that_leaves_is_no_failure", a_reader_that_leaves_is_no_failure)
+    results.run("what_is_being_read_is_not_used_again", what_is_being_read_is_not_used_again)
     results.run("a_full_disk_is_one", a_full_disk_is_one, data)
     return results.finish()
 

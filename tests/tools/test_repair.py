@@ -105,7 +105,7 @@ def end_of(path):
 
 
 def segments_of(data):
-    return [path for path in sorted((data / "wal").iterdir()) if end_of(path) > 4096]
+    return [path for path in sorted((data / "wal").glob("*.wal")) if end_of(path) > 4096]
 
 
 def snapshot_of(data):
@@ -239,7 +239,7 @@ def meta_and_a_segment_at_once(model):
 def nobody_knows_whose_log_it_is(model):
     with copy_of(model) as data:
         (data / "meta").unlink()
-        for path in (data / "wal").iterdir():
+        for path in (data / "wal").glob("*.wal"):
             flip(path, 20)
         refused(data, "no segment tells whose log it was")
 
@@ -299,7 +299,7 @@ def damage_behind_a_snapshot_leaves_it_and_the_prefix(with_snapshot):
 
 def a_quiet_snapshot_needs_no_log(with_snapshot):
     with copy_of(with_snapshot) as data:
-        for path in (data / "wal").iterdir():
+        for path in (data / "wal").glob("*.wal"):
             flip(path, 30)
         plan = repaired(data)
         assert plan["kept_records"] == 0 and plan["kept_version"] == plan["snapshot_version"], plan

@@ -5,7 +5,11 @@
  * those that were opened. Segments again: a snapshot has its name only after the log up to
  * its end was synced, so all of that is in segments that exist by then. meta is a
  * copy, taken first: the newest segment that it names exists. That the oldest one
- * that it names had been removed by then is what is left to go wrong, and to try again. */
+ * that it names had been removed by then is what is left to go wrong, and to try again.
+ *
+ * A daemon may use the file of a segment that it has removed again (wal/spare.h), but not
+ * while somebody has a lock on it, and it takes the name away before it asks for the lock. So a file
+ * that has its name still when it is locked keeps its content. */
 #include "pin.h"
 
 #include "engine/engine.h"
@@ -14,8 +18,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define ATTEMPTS   50
@@ -113,6 +119,26 @@ add(struct pin *pin, char *path, int fd)
     return 0;
 }
 
+/* Lock an open file. 0; -ENOENT: it has lost its name; or another -errno. */
+static int
+hold(int fd, const char *path)
+{
+    struct stat named;
+    struct stat held;
+
+    while (flock(fd, LOCK_SH | LOCK_NB) < 0) {
+        if (errno == EWOULDBLOCK)
+            return -ENOENT; /* only a file that has no segment's name is ever locked otherwise */
+        if (errno == ENOLCK || errno == EOPNOTSUPP || errno == ENOSYS)
+            break; /* then the daemon gets no lock either */
+        if (errno != EINTR)
+            return -errno;
+    }
+    if (fstat(fd, &held) < 0 || stat(path, &named) < 0)
+        return -errno;
+    return held.st_dev == named.st_dev && held.st_ino == named.st_ino ? 0 : -ENOENT;
+}
+
 struct folder {
     struct pin *pin;
     const char *path;
@@ -134,7 +160,9 @@ pin_name(void *arg, const char *name)
         return 0;
     }
     fd = io->open(io->ctx, path, O_RDONLY);
-    result = fd < 0 ? fd : add(folder->pin, path, fd);
+    result = fd < 0 ? fd : hold(fd, path);
+    if (result == 0)
+        result = add(folder->pin, path, fd);
     if (result != 0) {
         free(path);
         brd_file_close(io, &fd);

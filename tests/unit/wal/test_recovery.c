@@ -774,7 +774,7 @@ START_TEST(a_beginning_that_was_lost_ends_the_log_before_it)
 }
 END_TEST
 
-START_TEST(half_a_header_is_a_segment_that_never_began_unless_something_follows)
+START_TEST(half_a_header_is_a_segment_that_never_began_unless_it_belongs_elsewhere)
 {
     uint64_t count = make_chain(BRD_DURABILITY_FULL);
     const char *path = test_segment(count + 1);
@@ -789,9 +789,14 @@ START_TEST(half_a_header_is_a_segment_that_never_began_unless_something_follows)
         faulty_set_content(test.disk, path, brd_bytes(file, 3 * SEGMENT_HEADER_BYTES));
         ck_assert_int_eq(judge(), BRD_OK);
         ck_assert_uint_eq(test.replayed, CHAIN_RECORDS);
+        /* With something behind it may only be the half of a header that belongs here; this
+         * one has another number. */
         file[2 * SEGMENT_HEADER_BYTES] = 1;
         faulty_set_content(test.disk, path, brd_bytes(file, 3 * SEGMENT_HEADER_BYTES));
-        refuses(path);
+        if (size <= offsetof(struct segment_header, number))
+            ck_assert_int_eq(judge(), BRD_OK);
+        else
+            refuses(path);
     }
     free(file);
 }
@@ -959,7 +964,7 @@ main(void)
     tcase_add_test(tcase, segments_without_meta_are_refused);
     tcase_add_test(tcase, what_nobody_vouches_for_behind_a_hole_is_dropped);
     tcase_add_test(tcase, a_beginning_that_was_lost_ends_the_log_before_it);
-    tcase_add_test(tcase, half_a_header_is_a_segment_that_never_began_unless_something_follows);
+    tcase_add_test(tcase, half_a_header_is_a_segment_that_never_began_unless_it_belongs_elsewhere);
     tcase_add_test(tcase, a_read_error_is_never_the_end_of_the_log);
     tcase_add_test(tcase, power_may_fail_at_every_step_of_a_start);
     tcase_add_test(tcase, power_may_fail_at_every_step_of_a_first_start);

@@ -231,6 +231,7 @@ START_TEST(a_file_that_cannot_be_removed_goes_with_the_next_start)
 {
     uint64_t version;
 
+    test.options.no_spares = true;
     test_up(&test);
     version = test_append_groups(&test, 10, BRD_DURABILITY_NORMAL);
     (void)rotate();
@@ -250,6 +251,7 @@ START_TEST(a_start_removes_nothing_before_meta_is_durable)
 {
     uint64_t version;
 
+    test.options.no_spares = true;
     test_up(&test);
     version = test_append_groups(&test, 10, BRD_DURABILITY_NORMAL);
     (void)rotate();
