@@ -35,6 +35,7 @@ struct replay {
     struct redo redo;
     uint64_t began_ns;
     uint64_t told_ns;            /* when progress was last logged */
+    uint64_t done, total;        /* bytes of the log, before the group of the record */
     uint64_t looked_done;        /* what was done when it was last thought of */
     uint64_t start_version;      /* what is at or below it is in the snapshot */
     uint64_t seen;               /* records of the log */
@@ -72,11 +73,13 @@ check_stop(struct redo *redo)
 }
 
 static enum brd_status
-on_record(void *arg, uint64_t version, struct brd_bytes payload, uint64_t done, uint64_t total)
+on_record(void *arg, const struct brd_wal_group_view *group, uint64_t version,
+          struct brd_bytes payload)
 {
     struct replay *replay = arg;
     enum brd_status status = BRD_OK;
 
+    (void)group;
     if (version > replay->to_version) {
         replay->passed = true;
         return BRD_CLOSED;
@@ -88,13 +91,41 @@ on_record(void *arg, uint64_t version, struct brd_bytes payload, uint64_t done, 
         status = redo_payload(&replay->redo, version, payload);
     }
     /* By bytes too: records may be large. */
-    if (++replay->seen % LOOK_RECORDS == 0 || done - replay->looked_done >= LOOK_BYTES) {
-        replay->looked_done = done;
-        tell_progress(replay, "the log replayed", done, total);
+    if (++replay->seen % LOOK_RECORDS == 0 || replay->done - replay->looked_done >= LOOK_BYTES) {
+        replay->looked_done = replay->done;
+        tell_progress(replay, "the log replayed", replay->done, replay->total);
         if (status == BRD_OK)
             status = check_stop(&replay->redo);
     }
     return status;
+}
+
+/* What lies behind the end of the log may be long, and anything at all. */
+static enum brd_status
+on_progress(void *arg, bool searching, uint64_t done, uint64_t total)
+{
+    struct replay *replay = arg;
+
+    if (searching) {
+        tell_progress(replay, "what is behind the end of the log searched", done, total);
+        return check_stop(&replay->redo);
+    }
+    replay->done = done;
+    replay->total = total;
+    return BRD_OK;
+}
+
+/* The log that is open, from its beginning. */
+static enum brd_status
+replay_log(struct replay *replay, struct brd_wal_error *error)
+{
+    const struct brd_wal_visitor visitor = { .arg = replay,
+                                             .progress = on_progress,
+                                             .record = on_record };
+    struct brd_engine *engine = replay->redo.engine;
+
+    replay->began_ns = brd_clock_mono_ns(engine->clock);
+    return brd_wal_visit(engine->wal, &visitor, &engine->recovered, error);
 }
 
 /* ---- The snapshot ---- */
@@ -443,8 +474,7 @@ recovery_run(struct brd_engine *engine, struct brd_engine_error *out_error)
         status = load_newest_snapshot(&replay);
     if (status != BRD_OK)
         return status;
-    replay.began_ns = brd_clock_mono_ns(engine->clock);
-    status = brd_wal_replay(engine->wal, on_record, &replay, &engine->recovered, &error);
+    status = replay_log(&replay, &error);
     if (status != BRD_OK)
         return wal_failed(out_error, status, &error);
     status = check_end(&replay);
@@ -533,8 +563,7 @@ recovery_rewind(struct brd_engine *engine, uint64_t to_version, uint64_t *out_ve
         status = load_snapshot(&replay, snapshot_version);
     if (status != BRD_OK)
         return status;
-    replay.began_ns = brd_clock_mono_ns(engine->clock);
-    status = brd_wal_replay(engine->wal, on_record, &replay, &engine->recovered, &error);
+    status = replay_log(&replay, &error);
     if (replay.passed)
         status = BRD_OK; /* what is behind does not matter, not even whether it is whole */
     else if (status != BRD_OK)
