@@ -1,7 +1,7 @@
 /* Snapshot and log -> store, once, before anybody is served.
  *
  * The newest snapshot, if there is one, is loaded by as many threads as there are
- * cores: its blocks are independent. Then the changes of the log behind its start
+ * cores (load.c). Then the changes of the log behind its start
  * are applied in the order of their versions, by the rules of redo.c, so the state
  * after the last one is the state before the stop. What is expired is dropped
  * after the last record.
@@ -13,37 +13,32 @@
  * Failure: the store is left half filled and the caller gives up the engine;
  * no file has been changed. */
 #include "engine/core.h"
+#include "engine/load.h"
 #include "engine/redo.h"
 #include "engine/snapshot.h"
 
 #include "base/diag.h"
-#include "base/thread.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#define LOADERS_MAX  16
 #define LOOK_RECORDS 4096
 #define LOOK_BYTES   (UINT64_C(4) << 20)
-
-struct loader;
 
 struct replay {
     struct redo redo;
     uint64_t began_ns;
-    uint64_t told_ns;            /* when progress was last logged */
-    uint64_t done, total;        /* bytes of the log, before the group of the record */
-    uint64_t looked_done;        /* what was done when it was last thought of */
-    uint64_t start_version;      /* what is at or below it is in the snapshot */
-    uint64_t seen;               /* records of the log */
-    uint64_t records;            /* of them, above start_version */
-    uint64_t to_version;         /* what is above it does not count */
-    uint64_t version;            /* the newest that counted */
-    bool passed;                 /* there was one above to_version */
-    const struct loader *teller; /* the loader that logs progress */
+    uint64_t told_ns;       /* when progress was last logged */
+    uint64_t done, total;   /* bytes of the log, before the group of the record */
+    uint64_t looked_done;   /* what was done when it was last thought of */
+    uint64_t start_version; /* what is at or below it is in the snapshot */
+    uint64_t seen;          /* records of the log */
+    uint64_t records;       /* of them, above start_version */
+    uint64_t to_version;    /* what is above it does not count */
+    uint64_t version;       /* the newest that counted */
+    bool passed;            /* there was one above to_version */
 };
 
 static void
@@ -130,101 +125,14 @@ replay_log(struct replay *replay, struct brd_wal_error *error)
 
 /* ---- The snapshot ---- */
 
-/* What the loading threads share. */
-struct load {
-    struct replay *replay;
-    struct snapshot_reader reader;
-    _Atomic uint64_t done; /* bytes; relaxed */
-    _Atomic bool failed;   /* the others may stop; relaxed */
-};
-
-struct loader {
-    struct load *load;
-    pthread_t thread;
-    enum brd_status status;
-    struct brd_engine_error error;
-};
-
 static enum brd_status
-load_block(struct redo *redo, struct brd_bytes records)
+on_block(void *arg, uint64_t done, uint64_t total, struct brd_engine_error *out_error)
 {
-    enum brd_status status = BRD_OK;
-    struct brd_bytes payload;
-    uint64_t version;
+    struct replay *replay = arg;
+    struct redo redo = { .engine = replay->redo.engine, .error = out_error };
 
-    while (status == BRD_OK && snapshot_next_record(&records, &version, &payload))
-        status = redo_payload(redo, version, payload);
-    return status;
-}
-
-static void *
-loader_main(void *arg)
-{
-    struct loader *loader = arg;
-    struct load *load = loader->load;
-    struct redo redo = { .engine = load->replay->redo.engine, .error = &loader->error };
-    struct brd_snapshot_error error;
-    struct brd_bytes records;
-    struct brd_buf buf;
-    uint64_t offset;
-
-    brd_buf_init(&buf);
-    do {
-        if (loader == load->replay->teller)
-            loader->status = check_stop(&redo);
-        if (loader->status != BRD_OK)
-            break;
-        loader->status = snapshot_next_block(&load->reader, &buf, &records, &offset, &error);
-        if (loader->status == BRD_NOT_FOUND)
-            break;
-        if (loader->status == BRD_OK)
-            loader->status = load_block(&redo, records);
-        else
-            snprintf(loader->error.text, sizeof(loader->error.text), "%s", error.text);
-        atomic_fetch_add_explicit(&load->done, records.size, memory_order_relaxed);
-        if (loader == load->replay->teller)
-            tell_progress(load->replay, "the snapshot loaded",
-                          atomic_load_explicit(&load->done, memory_order_relaxed),
-                          load->reader.info.bytes);
-    } while (loader->status == BRD_OK &&
-             !atomic_load_explicit(&load->failed, memory_order_relaxed));
-    brd_buf_fini(&buf);
-    if (loader->status == BRD_NOT_FOUND)
-        loader->status = BRD_OK;
-    if (loader->status != BRD_OK)
-        atomic_store_explicit(&load->failed, true, memory_order_relaxed);
-    return NULL;
-}
-
-/* As many as there are cores: this one, and others where the system gives them. */
-static enum brd_status
-load_blocks(struct load *load)
-{
-    struct replay *replay = load->replay;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    struct loader loaders[LOADERS_MAX];
-    enum brd_status status = BRD_OK;
-    long running = 1;
-    long n;
-
-    if (cores > LOADERS_MAX)
-        cores = LOADERS_MAX;
-    replay->teller = &loaders[0];
-    for (n = 0; n < LOADERS_MAX; n++)
-        loaders[n] = (struct loader){ .load = load, .status = BRD_OK };
-    while (running < cores && brd_thread_start(&loaders[running].thread, "brd-load", loader_main,
-                                               &loaders[running]) == BRD_OK)
-        running++;
-    (void)loader_main(&loaders[0]);
-    for (n = 0; n < running; n++) {
-        if (n > 0)
-            brd_thread_join(loaders[n].thread);
-        if (status == BRD_OK && loaders[n].status != BRD_OK) {
-            status = loaders[n].status;
-            *replay->redo.error = loaders[n].error;
-        }
-    }
-    return status;
+    tell_progress(replay, "the snapshot loaded", done, total);
+    return check_stop(&redo);
 }
 
 static const struct brd_io *
@@ -238,7 +146,7 @@ static enum brd_status
 load_snapshot(struct replay *replay, uint64_t version)
 {
     struct brd_engine *engine = replay->redo.engine;
-    struct load load = { .replay = replay };
+    struct load load = { .engine = engine, .progress = on_block, .arg = replay };
     struct brd_snapshot_error error = { .text = "" };
     enum brd_status status;
     char *path;
@@ -255,7 +163,7 @@ load_snapshot(struct replay *replay, uint64_t version)
     }
     status = snapshot_check_fit(&load.reader.info, path, version, brd_wal_uuid(engine->wal),
                                 brd_wal_base_version(engine->wal), UINT64_MAX, &error);
-    status = status == BRD_OK ? load_blocks(&load)
+    status = status == BRD_OK ? load_run(&load, replay->redo.error)
                               : redo_give_up(&replay->redo, status, "%s", error.text);
     engine->snapshot = load.reader.info;
     replay->start_version = load.reader.info.start_version;
