@@ -10,12 +10,16 @@
  * where the log begins or later, and the log reaches its end. Anything else is
  * damage, and said so; an older snapshot is never taken instead.
  *
+ * A cache that is not logged has neither; what its last stop left for it (warm.c) is loaded
+ * when that is clear.
+ *
  * Failure: the store is left half filled and the caller gives up the engine;
  * no file has been changed. */
 #include "engine/core.h"
 #include "engine/load.h"
 #include "engine/redo.h"
 #include "engine/snapshot.h"
+#include "engine/warm.h"
 
 #include "base/diag.h"
 
@@ -273,6 +277,7 @@ finish(struct brd_engine *engine, struct brd_engine_error *out_error)
     status = brd_wal_start(engine->wal, &error);
     if (status != BRD_OK)
         return wal_failed(out_error, status, &error);
+    warm_discard(engine);
     do {
         work = reaper_tick(engine);
     } while (work > 0 && check_stop(&redo) == BRD_OK);
@@ -390,6 +395,8 @@ recovery_run(struct brd_engine *engine, struct brd_engine_error *out_error)
         status = check_clock_is_not_behind(engine, out_error);
     if (status == BRD_OK)
         status = check_nothing_would_come_back(engine, out_error);
+    if (status == BRD_OK)
+        status = warm_load(engine, out_error);
     if (status == BRD_OK)
         status = finish(engine, out_error);
     if (status != BRD_OK)

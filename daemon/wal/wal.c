@@ -849,7 +849,12 @@ brd_wal_last_version(const struct brd_wal *wal)
 uint32_t
 brd_wal_epoch(const struct brd_wal *wal)
 {
-    return wal->started ? wal->commit.epoch : wal->found.slot.epoch;
+    uint32_t found = wal->found.slot.epoch;
+
+    if (wal->started)
+        return wal->commit.epoch;
+    /* Meta may be the older slot. */
+    return wal->end.epoch > found ? wal->end.epoch : found;
 }
 
 uint64_t

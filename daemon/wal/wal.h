@@ -204,7 +204,8 @@ bool brd_wal_poisoned(const struct brd_wal *wal);
 /* Newest version queued (0: none since the start of time). Any thread. */
 uint64_t brd_wal_last_version(const struct brd_wal *wal);
 
-/* Rises by one with every start on this directory. */
+/* Rises by one with every start on this directory. Before start: that of the last one, for
+ * certain once the log has been replayed. */
 uint32_t brd_wal_epoch(const struct brd_wal *wal);
 
 /* The newest time that the directory held when it was opened, in Unix
