@@ -611,6 +611,19 @@ finish_storage(struct config *config, char *const *environment, struct config_er
                     "can be logged; only durability none is possible",
                     where_of(config, CONFIG_DURABILITY), config->text[CONFIG_DURABILITY],
                     where_of(config, CONFIG_DATA_DIR));
+    if (config->number[CONFIG_WARM] != 0 && none)
+        return fail(
+            error,
+            "%s: warm is yes, but data-dir is none (%s): without a directory nothing can be "
+            "kept over a restart",
+            where_of(config, CONFIG_WARM), where_of(config, CONFIG_DATA_DIR));
+    if (config->number[CONFIG_WARM] != 0 && strcmp(config->text[CONFIG_DURABILITY], "none") != 0)
+        return fail(
+            error,
+            "%s: warm is yes, but durability is %s (%s): what is logged is there after every "
+            "restart; warm is for durability none",
+            where_of(config, CONFIG_WARM), config->text[CONFIG_DURABILITY],
+            where_of(config, CONFIG_DURABILITY));
     return BRD_OK;
 }
 
@@ -924,6 +937,7 @@ config_engine_options(const struct config *config, struct brd_engine_options *ou
         .huge_pages = config->number[CONFIG_HUGE_PAGES] != 0,
         .durability =
             (enum brd_durability)(config->number[CONFIG_DURABILITY] + BRD_DURABILITY_NONE),
+        .warm = config->number[CONFIG_WARM] != 0,
         .max_key_bytes = config->number[CONFIG_MAX_KEY_SIZE],
         .max_value_bytes = config->number[CONFIG_MAX_VALUE_SIZE],
         .max_batch_keys = config->number[CONFIG_MAX_BATCH_KEYS],

@@ -142,7 +142,10 @@ enum config_type {
     X(DURABILITY, "namespace default", "durability", CHOICE, NULL, NULL, 0, 0, 0, 0, \
       "none async normal full", "when a write is acknowledged: applied, queued, written to the " \
       "operating system, or synced; none is refused where data-dir holds what was logged. Default: " \
-      "normal, or none where data-dir is none")
+      "normal, or none where data-dir is none") \
+    X(WARM, "namespace default", "warm", BOOL, "no", NULL, 0, 0, 1, 0, NULL, \
+      "where durability is none: write everything to data-dir at an orderly stop, for the next " \
+      "start; after a crash the cache is empty")
 /* clang-format on */
 
 #endif

@@ -6,7 +6,7 @@
  *      drain -> sync -> exit
  *
  * Signals are blocked in all threads and read from a descriptor here: SIGTERM
- * and SIGINT stop, SIGHUP reads the configuration again (all of it is taken
+ * and SIGINT stop (a second one gives up what the engine keeps warm), SIGHUP reads the configuration again (all of it is taken
  * over, or, where anything in it is wrong, nothing).
  *
  * The watchdog of systemd is only fed while every worker, the acceptor and the
@@ -168,6 +168,14 @@ stop_wanted(void *arg)
            (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
 }
 
+/* The service manager kills who stops for longer than it was told. */
+static void
+on_stopping(void *arg)
+{
+    (void)arg;
+    sd_notify(0, "EXTEND_TIMEOUT_USEC=30000000\nSTATUS=Writing what stays warm");
+}
+
 static enum exit_code
 exit_code_of(enum brd_status status)
 {
@@ -219,6 +227,7 @@ create_engine(struct daemon *daemon)
     options.on_progress = on_progress;
     options.on_held = on_held;
     options.stop_wanted = stop_wanted;
+    options.on_stopping = on_stopping;
     options.arg = daemon;
 #ifndef BRD_DEBUG
     options.leave_entries = true; /* freeing 50 million takes five seconds, for nothing */

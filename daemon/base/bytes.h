@@ -33,6 +33,13 @@ brd_bytes_equal(struct brd_bytes a, struct brd_bytes b)
     return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
 }
 
+static inline bool
+brd_bytes_are_zero(struct brd_bytes bytes)
+{
+    return bytes.size == 0 ||
+           (bytes.data[0] == 0 && memcmp(bytes.data, bytes.data + 1, bytes.size - 1) == 0);
+}
+
 #define BRD_LE(bits)                                                 \
     static inline uint##bits##_t brd_load_le##bits(const void *p)    \
     {                                                                \

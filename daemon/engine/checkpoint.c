@@ -27,6 +27,7 @@
 #include "base/diag.h"
 #include "base/thread.h"
 #include "engine/core.h"
+#include "engine/dump.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -36,8 +37,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SLICE       32
-#define LARGE_MAX   64 /* large values of a slice; others are copied */
 #define POLL_NS     (BRD_NS_PER_S / 5)
 #define RETRY_NS    (30 * BRD_NS_PER_S)
 #define RETRY_MAX   5u /* doublings */
@@ -45,22 +44,10 @@
 
 /* ---- One run ---- */
 
-/* Large values of one slice, taken by reference. */
-struct large {
-    struct brd_blob *blob; /* owned reference */
-    uint64_t version;
-    uint64_t deadline_ms;
-    size_t key_at; /* in run->keys */
-    size_t key_size;
-};
-
 struct run {
     struct brd_engine *engine;
     struct name_space *ns;
-    struct snapshot_writer writer;
-    struct large large[LARGE_MAX];
-    size_t large_count;
-    struct brd_buf keys;
+    struct dump dump;
     uint64_t began_ns;
     struct checkpoint_result *result;
 };
@@ -106,53 +93,13 @@ write_failed(struct run *run, int result)
                 run->engine->options.data_dir, brd_file_error(result));
 }
 
-static void
-visit(void *arg, const struct brd_walk_item *item)
-{
-    struct run *run = arg;
-    struct large *large;
-
-    if (item->view.blob == NULL || run->large_count == LARGE_MAX) {
-        snapshot_add(&run->writer, item->view.version, run->ns->id, item->key,
-                     item->view.deadline_ms, item->view.value);
-        return;
-    }
-    large = &run->large[run->large_count++];
-    *large = (struct large){ .blob = brd_blob_ref(item->view.blob),
-                             .version = item->view.version,
-                             .deadline_ms = item->view.deadline_ms,
-                             .key_at = run->keys.size,
-                             .key_size = item->key.size };
-    brd_buf_append(&run->keys, item->key.data, item->key.size);
-}
-
-static int
-write_large(struct run *run)
-{
-    int result = run->keys.failed ? -ENOMEM : 0;
-    size_t i;
-
-    for (i = 0; i < run->large_count; i++) {
-        struct large *large = &run->large[i];
-
-        if (result == 0)
-            result = snapshot_add_large(&run->writer, large->version, run->ns->id,
-                                        brd_bytes(run->keys.data + large->key_at, large->key_size),
-                                        large->deadline_ms, brd_blob_bytes(large->blob));
-        brd_blob_unref(large->blob);
-    }
-    run->large_count = 0;
-    brd_buf_clear(&run->keys);
-    return result;
-}
-
 /* Wait as long as what was written is ahead of the rate. */
 static void
 keep_rate(struct run *run)
 {
     struct checkpoint *checkpoint = &run->engine->checkpoint;
     uint64_t rate = checkpoint->policy.rate_bytes;
-    uint64_t bytes = run->writer.offset;
+    uint64_t bytes = run->dump.writer.offset;
     uint64_t due_ns;
     uint64_t now_ns;
 
@@ -187,12 +134,8 @@ write_entries(struct run *run)
         uint64_t cursor = 0;
 
         do {
-            int result;
+            int result = dump_slice(&run->dump, run->ns->keyspace, shard, &cursor);
 
-            brd_shard_walk(run->ns->keyspace, shard, &cursor, SLICE, visit, run);
-            result = write_large(run);
-            if (result == 0)
-                result = snapshot_flush(&run->writer, false);
             if (result != 0)
                 return write_failed(run, result);
             if (is_abandoned(run))
@@ -220,7 +163,7 @@ make_snapshot(struct run *run, uint64_t start_version)
     int result;
 
     memcpy(header.uuid, brd_wal_uuid(engine->wal).data, sizeof(header.uuid));
-    result = snapshot_create(&run->writer, io, engine->options.data_dir, &header);
+    result = snapshot_create(&run->dump.writer, io, engine->options.data_dir, &header);
     if (result != 0)
         return write_failed(run, result);
     status = write_entries(run);
@@ -235,22 +178,22 @@ make_snapshot(struct run *run, uint64_t start_version)
 #endif
     }
     if (status != BRD_OK) {
-        snapshot_abandon(&run->writer);
+        snapshot_abandon(&run->dump.writer);
         return status;
     }
     CRASH_POINT("checkpoint_log_synced");
-    result = snapshot_complete(&run->writer, end_version);
+    result = snapshot_complete(&run->dump.writer, end_version);
     if (result != 0) {
-        snapshot_abandon(&run->writer);
+        snapshot_abandon(&run->dump.writer);
         return write_failed(run, result);
     }
-    status = snapshot_verify(io, run->writer.tmp_path, &run->result->snapshot, &error);
+    status = snapshot_verify(io, run->dump.writer.tmp_path, &run->result->snapshot, &error);
     CRASH_POINT("checkpoint_verified");
     if (status != BRD_OK) {
-        snapshot_abandon(&run->writer);
+        snapshot_abandon(&run->dump.writer);
         return fail(run, status, "the snapshot was written but cannot be read: %s", error.text);
     }
-    result = snapshot_publish(&run->writer);
+    result = snapshot_publish(&run->dump.writer);
     return result == 0 ? BRD_OK : write_failed(run, result);
 }
 
@@ -368,9 +311,9 @@ run_one(struct brd_engine *engine)
         run->ns = &engine->default_ns;
         run->began_ns = began_ns;
         run->result = &result;
-        brd_buf_init(&run->keys);
+        dump_init(&run->dump, run->ns->id, 0);
         status = run_steps(run, ticket);
-        brd_buf_fini(&run->keys);
+        dump_fini(&run->dump);
         free(run);
     } else {
         result.status = status;

@@ -98,6 +98,14 @@ struct reaper_counters {
     brd_counter clock_refused;
 };
 
+/* What the last stop had left, and a start loaded: zeros where nothing was; warm.c. */
+struct warm_result {
+    uint64_t keys;
+    uint64_t bytes;    /* of the file */
+    uint64_t expired;  /* left out, besides: for that */
+    uint64_t left_out; /* and for want of room */
+};
+
 /* Fields that every request reads, fields that every write changes, and those that
  * change now and then have cache lines of their own: a version that one worker
  * takes must not cost another one the line in which it finds the store. */
@@ -146,6 +154,7 @@ struct brd_engine {
     /* What recovery met, for Stats. */
     struct brd_snapshot_info snapshot; /* zeros: there was none */
     uint64_t recovered_uncovered;      /* records of the log that it does not hold */
+    struct warm_result warm;
     struct brd_wal_report recovered;
     uint64_t recovery_ms;
     uint64_t recovered_expired;

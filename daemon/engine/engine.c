@@ -18,6 +18,7 @@
 
 #include "base/check.h"
 #include "base/diag.h"
+#include "engine/warm.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -73,6 +74,8 @@ brd_engine_create(const struct brd_engine_options *options, struct brd_engine **
     enum brd_status status;
 
     if (options->max_key_bytes > BRD_STORE_KEY_MAX)
+        return BRD_INVALID_ARGUMENT;
+    if (options->warm && (options->data_dir == NULL || options->durability != BRD_DURABILITY_NONE))
         return BRD_INVALID_ARGUMENT;
     engine = aligned_alloc(BRD_CACHE_LINE, sizeof(*engine));
     if (engine == NULL)
@@ -145,6 +148,8 @@ brd_engine_stop(struct brd_engine *engine)
 
     checkpoint_stop(engine);
     reaper_stop(engine);
+    if (engine->started)
+        warm_write(engine);
     if (engine->started && engine->wal != NULL) {
         brd_wal_note_time(engine->wal, engine_now_ns(engine));
         status = brd_wal_stop(engine->wal);

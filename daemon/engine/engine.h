@@ -33,10 +33,11 @@ struct brd_engine_options {
                                      * they are being sent; 0: no limit */
     bool huge_pages;                /* they are allowed: forbid them while memory is sparse */
     enum brd_durability durability; /* of `default`; NONE without a data_dir */
-    uint64_t max_key_bytes;         /* 0: 64 KiB; at most 1 MiB */
-    uint64_t max_value_bytes;       /* 0: 64 MiB */
-    uint64_t max_batch_keys;        /* 0: 16384 */
-    uint64_t wal_segment_bytes;     /* 0: the log's default, likewise below */
+    bool warm; /* under NONE, with a data_dir: keep what is in it over an orderly stop */
+    uint64_t max_key_bytes;     /* 0: 64 KiB; at most 1 MiB */
+    uint64_t max_value_bytes;   /* 0: 64 MiB */
+    uint64_t max_batch_keys;    /* 0: 16384 */
+    uint64_t wal_segment_bytes; /* 0: the log's default, likewise below */
     uint64_t wal_queue_bytes;
     uint64_t wal_sync_interval_ns;
     uint64_t checkpoint_log_bytes;   /* a checkpoint after so much log, or as much as the last
@@ -60,8 +61,10 @@ struct brd_engine_options {
      * which nobody keeps any more. From the reaper, until it helps; else as on_progress. */
     void (*on_held)(void *arg);
     /* Recovery asks now and then, in the thread of brd_engine_start, whether to give
-     * up. May be NULL: never. */
+     * up; and so does brd_engine_stop while it writes what stays warm. May be NULL: never. */
     bool (*stop_wanted)(void *arg);
+    /* brd_engine_stop will take long: called in its thread, then every second. May be NULL. */
+    void (*on_stopping)(void *arg);
     void *arg;
 };
 
@@ -71,7 +74,7 @@ struct brd_engine_error {
 };
 
 /* BRD_OK, BRD_OUT_OF_MEMORY, or BRD_INVALID_ARGUMENT where an option is beyond its
- * bound. */
+ * bound, or warm is said of what is logged, or has no directory. */
 BRD_MUST_CHECK enum brd_status
 brd_engine_create(const struct brd_engine_options *options, struct brd_engine **out_engine);
 
@@ -83,8 +86,9 @@ brd_engine_create(const struct brd_engine_options *options, struct brd_engine **
 BRD_MUST_CHECK enum brd_status
 brd_engine_start(struct brd_engine *engine, struct brd_engine_error *out_error);
 
-/* Write and sync what is queued, end the threads. BRD_OK or BRD_IO_ERROR. No
- * caller executes any more. */
+/* Write what stays warm (options.warm), write and sync what is queued, end the threads. BRD_OK, or
+ * BRD_IO_ERROR of the log: what stays warm is a cache, and has only warnings. No caller executes any
+ * more. */
 BRD_MUST_CHECK enum brd_status brd_engine_stop(struct brd_engine *engine);
 
 /* All callers are detached. Stops first. NULL inside is fine. */

@@ -1,50 +1,50 @@
 /* Snapshot and log -> store, once, before anybody is served.
  *
  * The newest snapshot, if there is one, is loaded by as many threads as there are
- * cores: its blocks are independent. Then the changes of the log behind its start
- * are applied, those of a key in the order of their versions (replay.c), by the rules of
- * redo.c, so the state after the last one is the state before the stop. What is expired is
- * dropped after the last record.
+ * cores (load.c). Then the changes of the log behind its start are applied, those of a
+ * key in the order of their versions (replay.c), by the rules of redo.c, so the state
+ * after the last one is the state before the stop. What is expired is dropped after the
+ * last record.
  *
  * The two must fit: the snapshot is whole, it is this directory's, it begins
  * where the log begins or later, and the log reaches its end. Anything else is
  * damage, and said so; an older snapshot is never taken instead.
  *
+ * A cache that is not logged has neither; what its last stop left for it (warm.c) is loaded
+ * when that is clear.
+ *
  * Failure: the store is left half filled and the caller gives up the engine;
  * no file has been changed. */
 #include "engine/core.h"
+#include "engine/load.h"
 #include "engine/redo.h"
 #include "engine/replay.h"
 #include "engine/snapshot.h"
+#include "engine/warm.h"
 
 #include "base/diag.h"
-#include "base/thread.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#define LOADERS_MAX  16
 #define LOOK_RECORDS 4096
 #define LOOK_BYTES   (UINT64_C(4) << 20)
-
-struct loader;
 
 struct replay {
     struct redo redo;
     struct replay_crew *crew; /* owned, while the log is read */
     uint64_t began_ns;
-    uint64_t told_ns;            /* when progress was last logged */
-    uint64_t looked_done;        /* what was done when it was last thought of */
-    uint64_t start_version;      /* what is at or below it is in the snapshot */
-    uint64_t seen;               /* records of the log */
-    uint64_t records;            /* of them, above start_version */
-    uint64_t to_version;         /* what is above it does not count */
-    uint64_t version;            /* the newest that counted */
-    bool passed;                 /* there was one above to_version */
-    const struct loader *teller; /* the loader that logs progress */
+    uint64_t told_ns;       /* when progress was last logged */
+    uint64_t done, total;   /* bytes of the log, before the group of the record */
+    uint64_t looked_done;   /* what was done when it was last thought of */
+    uint64_t start_version; /* what is at or below it is in the snapshot */
+    uint64_t seen;          /* records of the log */
+    uint64_t records;       /* of them, above start_version */
+    uint64_t to_version;    /* what is above it does not count */
+    uint64_t version;       /* the newest that counted */
+    bool passed;            /* there was one above to_version */
 };
 
 static void
@@ -74,11 +74,13 @@ check_stop(struct redo *redo)
 }
 
 static enum brd_status
-on_record(void *arg, uint64_t version, struct brd_bytes payload, uint64_t done, uint64_t total)
+on_record(void *arg, const struct brd_wal_group_view *group, uint64_t version,
+          struct brd_bytes payload)
 {
     struct replay *replay = arg;
     enum brd_status status = BRD_OK;
 
+    (void)group;
     if (version > replay->to_version) {
         replay->passed = true;
         return BRD_CLOSED;
@@ -90,112 +92,40 @@ on_record(void *arg, uint64_t version, struct brd_bytes payload, uint64_t done, 
         status = replay_record(replay->crew, version, payload);
     }
     /* By bytes too: records may be large. */
-    if (++replay->seen % LOOK_RECORDS == 0 || done - replay->looked_done >= LOOK_BYTES) {
-        replay->looked_done = done;
-        tell_progress(replay, "the log replayed", done, total);
+    if (++replay->seen % LOOK_RECORDS == 0 || replay->done - replay->looked_done >= LOOK_BYTES) {
+        replay->looked_done = replay->done;
+        tell_progress(replay, "the log replayed", replay->done, replay->total);
         if (status == BRD_OK)
             status = check_stop(&replay->redo);
     }
     return status;
 }
 
+/* What lies behind the end of the log may be long, and anything at all. */
+static enum brd_status
+on_progress(void *arg, bool searching, uint64_t done, uint64_t total)
+{
+    struct replay *replay = arg;
+
+    if (searching) {
+        tell_progress(replay, "what is behind the end of the log searched", done, total);
+        return check_stop(&replay->redo);
+    }
+    replay->done = done;
+    replay->total = total;
+    return BRD_OK;
+}
+
 /* ---- The snapshot ---- */
 
-/* What the loading threads share. */
-struct load {
-    struct replay *replay;
-    struct snapshot_reader reader;
-    _Atomic uint64_t done; /* bytes; relaxed */
-    _Atomic bool failed;   /* the others may stop; relaxed */
-};
-
-struct loader {
-    struct load *load;
-    pthread_t thread;
-    enum brd_status status;
-    struct brd_engine_error error;
-};
-
 static enum brd_status
-load_block(struct redo *redo, struct brd_bytes records)
+on_block(void *arg, uint64_t done, uint64_t total, struct brd_engine_error *out_error)
 {
-    enum brd_status status = BRD_OK;
-    struct brd_bytes payload;
-    uint64_t version;
+    struct replay *replay = arg;
+    struct redo redo = { .engine = replay->redo.engine, .error = out_error };
 
-    while (status == BRD_OK && snapshot_next_record(&records, &version, &payload))
-        status = redo_payload(redo, version, payload);
-    return status;
-}
-
-static void *
-loader_main(void *arg)
-{
-    struct loader *loader = arg;
-    struct load *load = loader->load;
-    struct redo redo = { .engine = load->replay->redo.engine, .error = &loader->error };
-    struct brd_snapshot_error error;
-    struct brd_bytes records;
-    struct brd_buf buf;
-    uint64_t offset;
-
-    brd_buf_init(&buf);
-    do {
-        if (loader == load->replay->teller)
-            loader->status = check_stop(&redo);
-        if (loader->status != BRD_OK)
-            break;
-        loader->status = snapshot_next_block(&load->reader, &buf, &records, &offset, &error);
-        if (loader->status == BRD_NOT_FOUND)
-            break;
-        if (loader->status == BRD_OK)
-            loader->status = load_block(&redo, records);
-        else
-            snprintf(loader->error.text, sizeof(loader->error.text), "%s", error.text);
-        atomic_fetch_add_explicit(&load->done, records.size, memory_order_relaxed);
-        if (loader == load->replay->teller)
-            tell_progress(load->replay, "the snapshot loaded",
-                          atomic_load_explicit(&load->done, memory_order_relaxed),
-                          load->reader.info.bytes);
-    } while (loader->status == BRD_OK &&
-             !atomic_load_explicit(&load->failed, memory_order_relaxed));
-    brd_buf_fini(&buf);
-    if (loader->status == BRD_NOT_FOUND)
-        loader->status = BRD_OK;
-    if (loader->status != BRD_OK)
-        atomic_store_explicit(&load->failed, true, memory_order_relaxed);
-    return NULL;
-}
-
-/* As many as there are cores: this one, and others where the system gives them. */
-static enum brd_status
-load_blocks(struct load *load)
-{
-    struct replay *replay = load->replay;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    struct loader loaders[LOADERS_MAX];
-    enum brd_status status = BRD_OK;
-    long running = 1;
-    long n;
-
-    if (cores > LOADERS_MAX)
-        cores = LOADERS_MAX;
-    replay->teller = &loaders[0];
-    for (n = 0; n < LOADERS_MAX; n++)
-        loaders[n] = (struct loader){ .load = load, .status = BRD_OK };
-    while (running < cores && brd_thread_start(&loaders[running].thread, "brd-load", loader_main,
-                                               &loaders[running]) == BRD_OK)
-        running++;
-    (void)loader_main(&loaders[0]);
-    for (n = 0; n < running; n++) {
-        if (n > 0)
-            brd_thread_join(loaders[n].thread);
-        if (status == BRD_OK && loaders[n].status != BRD_OK) {
-            status = loaders[n].status;
-            *replay->redo.error = loaders[n].error;
-        }
-    }
-    return status;
+    tell_progress(replay, "the snapshot loaded", done, total);
+    return check_stop(&redo);
 }
 
 static const struct brd_io *
@@ -209,7 +139,7 @@ static enum brd_status
 load_snapshot(struct replay *replay, uint64_t version)
 {
     struct brd_engine *engine = replay->redo.engine;
-    struct load load = { .replay = replay };
+    struct load load = { .engine = engine, .progress = on_block, .arg = replay };
     struct brd_snapshot_error error = { .text = "" };
     enum brd_status status;
     char *path;
@@ -226,7 +156,7 @@ load_snapshot(struct replay *replay, uint64_t version)
     }
     status = snapshot_check_fit(&load.reader.info, path, version, brd_wal_uuid(engine->wal),
                                 brd_wal_base_version(engine->wal), UINT64_MAX, &error);
-    status = status == BRD_OK ? load_blocks(&load)
+    status = status == BRD_OK ? load_run(&load, replay->redo.error)
                               : redo_give_up(&replay->redo, status, "%s", error.text);
     engine->snapshot = load.reader.info;
     replay->start_version = load.reader.info.start_version;
@@ -288,6 +218,9 @@ wal_failed(struct brd_engine_error *out_error, enum brd_status status,
 static enum brd_status
 replay_log(struct replay *replay)
 {
+    const struct brd_wal_visitor visitor = { .arg = replay,
+                                             .progress = on_progress,
+                                             .record = on_record };
     struct brd_engine *engine = replay->redo.engine;
     struct brd_engine_error *out_error = replay->redo.error;
     struct brd_wal_error error = { .text = "" };
@@ -298,7 +231,7 @@ replay_log(struct replay *replay)
     status = replay_begin(&replay->redo, engine->options.replay_threads, &replay->crew);
     if (status != BRD_OK)
         return status;
-    status = brd_wal_replay(engine->wal, on_record, replay, &engine->recovered, &error);
+    status = brd_wal_visit(engine->wal, &visitor, &engine->recovered, &error);
     applied = replay_end(&replay->crew);
     if (applied != BRD_OK)
         return applied; /* it comes before whatever ended the reading */
@@ -359,6 +292,7 @@ finish(struct brd_engine *engine, struct brd_engine_error *out_error)
     status = brd_wal_start(engine->wal, &error);
     if (status != BRD_OK)
         return wal_failed(out_error, status, &error);
+    warm_discard(engine);
     do {
         work = reaper_tick(engine);
     } while (work > 0 && check_stop(&redo) == BRD_OK);
@@ -473,6 +407,8 @@ recovery_run(struct brd_engine *engine, struct brd_engine_error *out_error)
         status = check_clock_is_not_behind(engine, out_error);
     if (status == BRD_OK)
         status = check_nothing_would_come_back(engine, out_error);
+    if (status == BRD_OK)
+        status = warm_load(engine, out_error);
     if (status == BRD_OK)
         status = finish(engine, out_error);
     if (status != BRD_OK)

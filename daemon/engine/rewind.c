@@ -11,78 +11,16 @@
  *
  * Failure: meta is made last, and without it nobody starts on what is there. One thread. */
 #include "engine/core.h"
+#include "engine/dump.h"
 
 #include "base/random.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SLICE 32
-
-/* A large value, taken by reference. */
-struct large {
-    struct brd_blob *blob; /* owned reference */
-    uint64_t version;
-    uint64_t deadline_ms;
-    size_t key_at; /* in copy->keys */
-    size_t key_size;
-};
-
-struct copy {
-    struct snapshot_writer writer;
-    uint64_t ns;
-    struct brd_buf larges; /* struct large; owned references */
-    struct brd_buf keys;
-};
-
-static void
-visit(void *arg, const struct brd_walk_item *item)
-{
-    struct copy *copy = arg;
-    struct large large = { .version = item->view.version,
-                           .deadline_ms = item->view.deadline_ms,
-                           .key_at = copy->keys.size,
-                           .key_size = item->key.size };
-
-    if (item->view.blob == NULL) {
-        snapshot_add(&copy->writer, item->view.version, copy->ns, item->key, item->view.deadline_ms,
-                     item->view.value);
-        return;
-    }
-    large.blob = brd_blob_ref(item->view.blob);
-    brd_buf_append(&copy->keys, item->key.data, item->key.size);
-    brd_buf_append(&copy->larges, &large, sizeof(large));
-    if (copy->larges.failed)
-        brd_blob_unref(large.blob);
-}
-
-/* Outside of the stripe. */
 static int
-write_large(struct copy *copy)
-{
-    struct brd_bytes left = brd_buf_bytes(&copy->larges);
-    int result = copy->keys.failed || copy->larges.failed ? -ENOMEM : 0;
-    struct brd_bytes bytes;
-
-    while (brd_bytes_take(&left, sizeof(struct large), &bytes)) {
-        struct large large;
-
-        memcpy(&large, bytes.data, sizeof(large));
-        if (result == 0)
-            result = snapshot_add_large(&copy->writer, large.version, copy->ns,
-                                        brd_bytes(copy->keys.data + large.key_at, large.key_size),
-                                        large.deadline_ms, brd_blob_bytes(large.blob));
-        brd_blob_unref(large.blob);
-    }
-    brd_buf_clear(&copy->larges);
-    brd_buf_clear(&copy->keys);
-    return result;
-}
-
-static int
-write_entries(struct copy *copy, struct brd_keyspace *keyspace)
+write_entries(struct dump *dump, struct brd_keyspace *keyspace)
 {
     uint32_t shards = brd_keyspace_shards(keyspace);
     int result = 0;
@@ -92,10 +30,7 @@ write_entries(struct copy *copy, struct brd_keyspace *keyspace)
         uint64_t cursor = 0;
 
         do {
-            brd_shard_walk(keyspace, shard, &cursor, SLICE, visit, copy);
-            result = write_large(copy);
-            if (result == 0)
-                result = snapshot_flush(&copy->writer, false);
+            result = dump_slice(dump, keyspace, shard, &cursor);
         } while (result == 0 && cursor != 0);
     }
     return result;
@@ -108,29 +43,27 @@ write_snapshot(struct brd_engine *engine, struct brd_rewind *rewind,
     struct snapshot_header header = { .start_version = origin->base_version,
                                       .created_ns = brd_clock_now_ns(engine->clock),
                                       .epoch = origin->epoch };
-    struct copy copy = { .ns = engine->default_ns.id };
+    struct dump dump;
     int result;
 
     memcpy(header.uuid, origin->uuid, sizeof(header.uuid));
-    result = snapshot_create(&copy.writer, brd_io_real(), rewind->to_dir, &header);
+    result = snapshot_create(&dump.writer, brd_io_real(), rewind->to_dir, &header);
     if (result != 0)
         return result;
-    brd_buf_init(&copy.larges);
-    brd_buf_init(&copy.keys);
-    result = write_entries(&copy, engine->default_ns.keyspace);
-    brd_buf_fini(&copy.larges);
-    brd_buf_fini(&copy.keys);
+    dump_init(&dump, engine->default_ns.id, 0);
+    result = write_entries(&dump, engine->default_ns.keyspace);
+    dump_fini(&dump);
     if (result != 0) {
-        snapshot_abandon(&copy.writer);
+        snapshot_abandon(&dump.writer);
         return result;
     }
-    result = snapshot_complete(&copy.writer, origin->base_version);
-    rewind->entries = copy.writer.records;
+    result = snapshot_complete(&dump.writer, origin->base_version);
+    rewind->entries = dump.writer.records;
     if (result != 0) {
-        snapshot_abandon(&copy.writer);
+        snapshot_abandon(&dump.writer);
         return result;
     }
-    return snapshot_publish(&copy.writer);
+    return snapshot_publish(&dump.writer);
 }
 
 static void

@@ -206,6 +206,10 @@ collect_log(struct brd_engine *engine, struct collector *to)
     emit_number(to, "recovery_expired", "1", engine->recovered_expired, false);
     emit_number(to, "recovery_torn", "bytes", engine->recovered.torn_bytes, false);
     emit_number(to, "recovery_time", "ms", engine->recovery_ms, false);
+    emit_number(to, "warm_keys", "1", engine->warm.keys, false);
+    emit_number(to, "warm_bytes", "bytes", engine->warm.bytes, false);
+    emit_number(to, "warm_expired", "1", engine->warm.expired, false);
+    emit_number(to, "warm_left_out", "1", engine->warm.left_out, false);
 }
 
 static void

@@ -61,8 +61,7 @@ look(struct job *job)
     if (status == BRD_OK)
         status = map_load(io, copy->from_dir, &job->meta.slot, &job->map, job->error);
     if (status == BRD_OK)
-        status = log_walk(io, &job->meta.slot, &job->map, &visitor, NULL, NULL, &job->end, &report,
-                          job->error);
+        status = log_walk(io, &job->meta.slot, &job->map, &visitor, &job->end, &report, job->error);
     if (status != BRD_OK)
         return status;
     while (job->first + 1 < job->end.kept &&

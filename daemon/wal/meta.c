@@ -145,6 +145,22 @@ out:
     return status;
 }
 
+void
+meta_tell(const struct meta_slot *slot, struct brd_wal_identity *out_identity)
+{
+    *out_identity = (struct brd_wal_identity){
+        .epoch = slot->epoch,
+        .generation = slot->generation,
+        .ceiling = slot->ceiling,
+        .first_segment = slot->first_segment,
+        .newest_segment = slot->newest_segment,
+        .synced_lsn = slot->synced_lsn,
+        .last_version = slot->last_version,
+        .clean = (slot->flags & META_CLEAN) != 0,
+    };
+    memcpy(out_identity->uuid, slot->uuid, sizeof(slot->uuid));
+}
+
 int
 meta_create(const struct brd_io *io, const char *dir, struct meta *meta)
 {

@@ -53,6 +53,9 @@ BRD_MUST_CHECK enum brd_status meta_load(const struct brd_io *io, const char *di
 BRD_MUST_CHECK enum brd_status meta_parse(struct brd_bytes bytes, const char *path,
                                           struct meta *out_meta, struct brd_wal_error *error);
 
+/* What a slot says, as the front of the log shows it. */
+void meta_tell(const struct meta_slot *slot, struct brd_wal_identity *out_identity);
+
 /* Make DIR/meta as one durable step. */
 BRD_MUST_CHECK int meta_create(const struct brd_io *io, const char *dir, struct meta *meta);
 

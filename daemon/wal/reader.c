@@ -17,7 +17,7 @@
  * group at p although there is more file, or the successor begins later than p,
  * the question is whether anything after p was ever promised to be durable. The
  * witnesses are meta, the headers of later segments, and every valid group
- * anywhere behind p (looked for at each multiple of 8): each carries the position
+ * anywhere behind p (search.c looks at each multiple of 8): each carries the position
  * that was known to be synced when it was written. One that says "beyond p":
  * damage, p's file and offset named. None: the log ends at p, and whatever is
  * behind it was in flight when the lights went out.
@@ -27,11 +27,13 @@
  * found at, since no position is used by two lives. Otherwise it is reported as torn. A read error is an error and
  * never the end.
  *
- * Memory: one window of WINDOW_BYTES, larger only for a larger group. */
+ * Memory: one window (window.h), and what the search behind the end takes (search.c). */
 #include "wal/reader.h"
 
 #include "base/check.h"
 #include "wal/group.h"
+#include "wal/search.h"
+#include "wal/window.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -39,16 +41,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WINDOW_BYTES ((size_t)1 << 20)
-#define SEARCH_BYTES ((size_t)4096) /* fewer than that left in the window: read on */
-
 /* ---- The files ---- */
-
-static bool
-all_zero(const uint8_t *data, size_t size)
-{
-    return size == 0 || (data[0] == 0 && memcmp(data, data + 1, size - 1) == 0);
-}
 
 struct number_list {
     uint64_t *numbers; /* owned */
@@ -116,7 +109,7 @@ nothing_behind(const struct brd_io *io, int fd, bool *out_nothing)
 
     do {
         result = brd_file_read(io, fd, bytes, sizeof(bytes), offset, &size);
-        *out_nothing = result == 0 && all_zero(bytes, size);
+        *out_nothing = result == 0 && brd_bytes_are_zero(brd_bytes(bytes, size));
         offset += size;
     } while (*out_nothing && size > 0);
     return result;
@@ -337,102 +330,12 @@ map_fini(struct log_map *map)
     *map = (struct log_map){ 0 };
 }
 
-/* ---- A window on one file ---- */
-
-struct window {
-    const struct brd_io *io;
-    const struct log_segment *segment;
-    uint8_t *bytes; /* owned */
-    size_t room;
-    size_t size;     /* bytes of the file from offset on */
-    uint64_t offset; /* in the file */
-    int fd;
-};
-
-static enum brd_status
-window_open(struct window *window, const struct log_segment *segment, struct brd_wal_error *error)
-{
-    const struct brd_io *io = window->io;
-
-    brd_file_close(io, &window->fd);
-    window->segment = segment;
-    window->size = 0;
-    window->offset = 0;
-    window->fd = io->open(io->ctx, segment->path, O_RDONLY);
-    return window->fd < 0 ? error_io(error, window->fd, "open", segment->path) : BRD_OK;
-}
-
-static void
-window_fini(struct window *window)
-{
-    brd_file_close(window->io, &window->fd);
-    free(window->bytes);
-}
-
-/* Room for wanted bytes; never less than a window, unless the file is smaller. */
-static enum brd_status
-window_grow(struct window *window, uint64_t wanted, struct brd_wal_error *error)
-{
-    uint64_t file_bytes = window->segment->file_bytes;
-    uint64_t room = file_bytes < WINDOW_BYTES ? file_bytes : WINDOW_BYTES;
-    uint8_t *bytes;
-
-    if (room < wanted)
-        room = wanted;
-    if (room <= window->room)
-        return BRD_OK;
-    bytes = realloc(window->bytes, (size_t)room);
-    if (bytes == NULL)
-        return error_set(error, BRD_OUT_OF_MEMORY, window->segment->path, window->offset,
-                         "out of memory for a group of %llu bytes in %s",
-                         (unsigned long long)wanted, window->segment->path);
-    window->bytes = bytes;
-    window->room = (size_t)room;
-    return BRD_OK;
-}
-
-/* The file's bytes from offset on, at least `wanted` unless it ends before.
- * Valid until the next call. */
-static enum brd_status
-window_at(struct window *window, uint64_t offset, size_t wanted, struct brd_bytes *out_bytes,
-          struct brd_wal_error *error)
-{
-    size_t have = 0;
-    size_t more = 0;
-    enum brd_status status;
-    int result;
-
-    *out_bytes = brd_bytes(NULL, 0);
-    if (offset >= window->offset && offset - window->offset <= window->size)
-        have = window->size - (size_t)(offset - window->offset);
-    if (have < wanted && offset + have < window->segment->file_bytes) {
-        status = window_grow(window, wanted, error);
-        if (status != BRD_OK)
-            return status;
-        if (have > 0)
-            memmove(window->bytes, window->bytes + (offset - window->offset), have);
-        window->offset = offset;
-        window->size = have;
-        result = brd_file_read(window->io, window->fd, window->bytes + have, window->room - have,
-                               offset + have, &more);
-        if (result < 0)
-            return error_io(error, result, "read", window->segment->path);
-        window->size += more;
-        have += more;
-    }
-    *out_bytes =
-        have == 0 ? brd_bytes(NULL, 0) : brd_bytes(window->bytes + (offset - window->offset), have);
-    return BRD_OK;
-}
-
 /* ---- The walk ---- */
 
 struct walk {
     const struct meta_slot *meta;
     const struct log_map *map;
     const struct brd_wal_visitor *visitor;
-    void (*on_progress)(void *arg, uint64_t done, uint64_t total);
-    void *arg;
     struct brd_wal_report *report;
     struct brd_wal_error *error;
     struct window window;
@@ -465,30 +368,6 @@ damage(struct walk *walk, uint64_t offset, const char *why)
 
     return error_set(walk->error, BRD_CORRUPT, path, offset, "%s is damaged at offset %llu: %s",
                      path, (unsigned long long)offset, why);
-}
-
-/* The whole group at offset, if there is one: *out_bytes begins with it. */
-static enum brd_status
-read_group(struct window *window, uint64_t offset, uint32_t seed, uint64_t lsn,
-           enum group_verdict *out_verdict, struct group_header *out_header,
-           struct brd_bytes *out_bytes, struct brd_wal_error *error)
-{
-    enum brd_status status;
-    uint64_t size;
-
-    *out_verdict = GROUP_BAD;
-    status = window_at(window, offset, sizeof(struct group_header), out_bytes, error);
-    if (status != BRD_OK || out_bytes->size < sizeof(struct group_header) ||
-        !group_header_plausible(out_bytes->data, lsn))
-        return status;
-    memcpy(out_header, out_bytes->data, sizeof(*out_header));
-    size = group_bytes(out_header->length);
-    if (size > window->segment->file_bytes - offset)
-        return BRD_OK;
-    status = window_at(window, offset, (size_t)size, out_bytes, error);
-    if (status == BRD_OK)
-        *out_verdict = group_parse(*out_bytes, seed, lsn, out_header);
-    return status;
 }
 
 static enum brd_status
@@ -535,9 +414,9 @@ take_group(struct walk *walk, const struct group_header *header, struct brd_byte
     if (header->base_version != walk->last_version || header->epoch != segment->header.epoch ||
         header->synced_lsn > header->lsn)
         return damage(walk, group.offset, "the group there does not continue the one before");
-    if (walk->on_progress != NULL)
-        walk->on_progress(walk->arg, walk->done, walk->total);
-    if (walk->visitor->group != NULL)
+    if (walk->visitor->progress != NULL)
+        status = walk->visitor->progress(walk->visitor->arg, false, walk->done, walk->total);
+    if (status == BRD_OK && walk->visitor->group != NULL)
         status = walk->visitor->group(walk->visitor->arg, &group);
     if (status == BRD_OK)
         status = visit_records(walk, &group,
@@ -556,120 +435,21 @@ take_group(struct walk *walk, const struct group_header *header, struct brd_byte
 
 /* ---- The end ---- */
 
-/* How many of the bytes can be stepped over because no header begins there.
- * *out_dirty: end of the last step among them that was not zeros. */
-static size_t
-skip_to_magic(struct brd_bytes bytes, size_t *out_dirty)
-{
-    size_t at = 0;
-
-    *out_dirty = 0;
-    if (all_zero(bytes.data, bytes.size))
-        return bytes.size;
-    while (at + sizeof(uint32_t) <= bytes.size && brd_load_le32(bytes.data + at) != GROUP_MAGIC) {
-        size_t step = bytes.size - at < GROUP_ALIGN ? bytes.size - at : GROUP_ALIGN;
-
-        if (!all_zero(bytes.data + at, step))
-            *out_dirty = at + step;
-        at += step;
-    }
-    return at;
-}
-
-/* What begins like a group at a place where one of this life could be, though it is none:
- * where it would end, at most at the end of the file. 0: it does not even begin so. */
+/* Bytes behind offset in the current segment, and in those behind it. */
 static uint64_t
-claimed_end(struct brd_bytes bytes, uint64_t at, uint64_t lsn, uint64_t file_bytes)
+bytes_behind(const struct walk *walk, uint64_t offset)
 {
-    struct group_header header;
+    uint64_t file_bytes = current(walk)->file_bytes;
+    uint64_t bytes = file_bytes > offset ? file_bytes - offset : 0;
+    size_t i;
 
-    if (!group_header_plausible(bytes.data, lsn))
-        return 0;
-    memcpy(&header, bytes.data, sizeof(header));
-    return group_bytes(header.length) < file_bytes - at ? at + group_bytes(header.length)
-                                                        : file_bytes;
-}
+    for (i = walk->index + 1; i < walk->map->count; i++) {
+        const struct log_segment *later = &walk->map->segments[i];
 
-/* Look for groups and for anything but zeros, from offset to the end of the file; in one that
- * is recycled, for groups and for what begins like one in its place. */
-static enum brd_status
-search_segment(struct window *window, const struct log_segment *segment, uint64_t offset,
-               uint64_t above_version, struct log_remains *remains, struct brd_wal_error *error)
-{
-    const uint32_t seed = group_seed(segment->header.salt);
-    const bool recycled = (segment->header.flags & SEGMENT_RECYCLED) != 0;
-    uint64_t dirty_end = offset;
-    uint64_t at = offset;
-
-    while (at < segment->file_bytes) {
-        uint64_t lsn = segment->header.start_lsn + (at - SEGMENT_HEADER_BYTES);
-        enum group_verdict verdict = GROUP_BAD;
-        struct group_header header;
-        struct brd_bytes bytes;
-        enum brd_status status;
-        uint64_t claimed;
-        size_t dirty;
-        size_t skipped;
-
-        status = window_at(window, at, SEARCH_BYTES, &bytes, error);
-        if (status != BRD_OK)
-            return status;
-        if (bytes.size < sizeof(struct group_header)) {
-            if (!recycled && !all_zero(bytes.data, bytes.size))
-                dirty_end = at + bytes.size;
-            break;
-        }
-        skipped = skip_to_magic(bytes, &dirty);
-        if (dirty > 0 && !recycled)
-            dirty_end = at + dirty;
-        if (skipped > 0) {
-            at += skipped & ~(size_t)(GROUP_ALIGN - 1);
-            if (skipped < GROUP_ALIGN)
-                break;
-            continue;
-        }
-        claimed = claimed_end(bytes, at, lsn, segment->file_bytes);
-        status = read_group(window, at, seed, lsn, &verdict, &header, &bytes, error);
-        if (status != BRD_OK)
-            return status;
-        if (verdict == GROUP_BAD) {
-            if (recycled && claimed > dirty_end)
-                dirty_end = claimed;
-            at += GROUP_ALIGN;
-            if (recycled)
-                continue;
-        } else {
-            if (header.last_version > above_version) {
-                remains->groups++;
-                remains->group_bytes += group_bytes(header.length);
-                remains->records += header.records;
-                if (header.last_version > remains->last_version)
-                    remains->last_version = header.last_version;
-            }
-            if (header.synced_lsn > remains->synced_lsn)
-                remains->synced_lsn = header.synced_lsn;
-            at += group_bytes(header.length);
-        }
-        if (at > dirty_end)
-            dirty_end = at;
+        if (later->begun && later->file_bytes > SEGMENT_HEADER_BYTES)
+            bytes += later->file_bytes - SEGMENT_HEADER_BYTES;
     }
-    if (dirty_end > segment->file_bytes)
-        dirty_end = segment->file_bytes;
-    remains->bytes += dirty_end - offset;
-    return BRD_OK;
-}
-
-enum brd_status
-log_search(const struct brd_io *io, const struct log_segment *segment, uint64_t offset,
-           uint64_t above_version, struct log_remains *remains, struct brd_wal_error *error)
-{
-    struct window window = { .io = io, .fd = -1 };
-    enum brd_status status = window_open(&window, segment, error);
-
-    if (status == BRD_OK)
-        status = search_segment(&window, segment, offset, above_version, remains, error);
-    window_fini(&window);
-    return status;
+    return bytes;
 }
 
 /* There is no group at walk->lsn: is that the end, or damage? */
@@ -679,11 +459,14 @@ end_here(struct walk *walk)
     const struct log_segment *segment = current(walk);
     const uint64_t offset = offset_of(segment, walk->lsn);
     struct log_remains remains = { .synced_lsn = walk->meta->synced_lsn };
+    struct search_progress progress = { .fn = walk->visitor->progress,
+                                        .arg = walk->visitor->arg,
+                                        .total = bytes_behind(walk, offset) };
     bool groups = false;
     enum brd_status status;
     size_t i;
 
-    status = search_segment(&walk->window, segment, offset, 0, &remains, walk->error);
+    status = search_window(&walk->window, offset, 0, &remains, &progress, walk->error);
     for (i = walk->index + 1; status == BRD_OK && i < walk->map->count; i++) {
         const struct log_segment *later = &walk->map->segments[i];
 
@@ -694,8 +477,8 @@ end_here(struct walk *walk)
             remains.synced_lsn = later->header.synced_lsn;
         status = window_open(&walk->window, later, walk->error);
         if (status == BRD_OK)
-            status = search_segment(&walk->window, later, SEGMENT_HEADER_BYTES, 0, &remains,
-                                    walk->error);
+            status = search_window(&walk->window, SEGMENT_HEADER_BYTES, 0, &remains, &progress,
+                                   walk->error);
     }
     if (status != BRD_OK)
         return status;
@@ -725,7 +508,7 @@ is_whole_now(struct walk *walk, uint64_t offset, uint32_t seed)
 
     if (window_open(&walk->window, current(walk), NULL) != BRD_OK)
         return false;
-    return read_group(&walk->window, offset, seed, walk->lsn, &verdict, &header, &bytes, NULL) ==
+    return window_group(&walk->window, offset, seed, walk->lsn, &verdict, &header, &bytes, NULL) ==
                BRD_OK &&
            verdict == GROUP_VALID;
 }
@@ -764,8 +547,8 @@ walk_segment(struct walk *walk, bool *out_ended)
         struct group_header header;
         struct brd_bytes bytes;
 
-        status = read_group(&walk->window, offset, seed, walk->lsn, &verdict, &header, &bytes,
-                            walk->error);
+        status = window_group(&walk->window, offset, seed, walk->lsn, &verdict, &header, &bytes,
+                              walk->error);
         if (status != BRD_OK)
             break;
         if (verdict == GROUP_BAD) {
@@ -808,16 +591,13 @@ estimate_total(const struct log_map *map)
 
 enum brd_status
 log_walk(const struct brd_io *io, const struct meta_slot *meta, const struct log_map *map,
-         const struct brd_wal_visitor *visitor,
-         void (*on_progress)(void *arg, uint64_t done, uint64_t total), void *arg,
-         struct log_end *out_end, struct brd_wal_report *report, struct brd_wal_error *error)
+         const struct brd_wal_visitor *visitor, struct log_end *out_end,
+         struct brd_wal_report *report, struct brd_wal_error *error)
 {
     struct walk walk = {
         .meta = meta,
         .map = map,
         .visitor = visitor,
-        .on_progress = on_progress,
-        .arg = arg,
         .report = report,
         .error = error,
         .window = { .io = io, .fd = -1 },

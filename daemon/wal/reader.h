@@ -56,32 +56,13 @@ struct log_end {
 /* Walk the whole log.
  *
  * visitor     may hold NULLs.
- * on_progress bytes of log done, and about how many there are; may be NULL. It
- *             is called before the records of each group.
  * out_end     written on BRD_OK; on BRD_CORRUPT too, then it is where the damage
  *             begins.
  * Returns     BRD_OK, BRD_CORRUPT, BRD_UNSUPPORTED, BRD_IO_ERROR,
  *             BRD_OUT_OF_MEMORY, or what the visitor returned. */
 BRD_MUST_CHECK enum brd_status
 log_walk(const struct brd_io *io, const struct meta_slot *meta, const struct log_map *map,
-         const struct brd_wal_visitor *visitor,
-         void (*on_progress)(void *arg, uint64_t done, uint64_t total), void *arg,
-         struct log_end *out_end, struct brd_wal_report *report, struct brd_wal_error *error);
-
-/* What lies behind an end. */
-struct log_remains {
-    uint64_t synced_lsn; /* the latest position that somebody says was synced */
-    uint64_t bytes;      /* up to the last that is not zero, nor of an earlier life of the file */
-    uint64_t groups;     /* valid ones */
-    uint64_t group_bytes;
-    uint64_t records;      /* of them, and likewise below */
-    uint64_t last_version; /* the highest */
-};
-
-/* Look for valid groups, and for anything but zeros, from offset to the end of a file; adds
- * to *remains. Groups up to above_version do not count. */
-BRD_MUST_CHECK enum brd_status
-log_search(const struct brd_io *io, const struct log_segment *segment, uint64_t offset,
-           uint64_t above_version, struct log_remains *remains, struct brd_wal_error *error);
+         const struct brd_wal_visitor *visitor, struct log_end *out_end,
+         struct brd_wal_report *report, struct brd_wal_error *error);
 
 #endif

@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/random.h"
 #include "wal/reader.h"
+#include "wal/search.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -104,18 +105,8 @@ find_meta(const struct brd_io *io, const char *dir, struct brd_wal_survey *surve
     if (status != BRD_OK)
         return status;
     *slot = meta.slot;
-    survey->identity = (struct brd_wal_identity){
-        .epoch = slot->epoch,
-        .generation = slot->generation,
-        .ceiling = slot->ceiling,
-        .first_segment = slot->first_segment,
-        .newest_segment = slot->newest_segment,
-        .synced_lsn = slot->synced_lsn,
-        .last_version = slot->last_version,
-        .clean = (slot->flags & META_CLEAN) != 0,
-    };
+    meta_tell(slot, &survey->identity);
     survey->time_ns = slot->time_ns;
-    memcpy(survey->identity.uuid, slot->uuid, sizeof(slot->uuid));
     memcpy(survey->key_id, slot->key_id, sizeof(slot->key_id));
     return BRD_OK;
 }
@@ -162,7 +153,7 @@ walk_stretch(const struct brd_io *io, const char *dir, const struct meta_slot *f
         *error = map_error;
         return map_status;
     }
-    status = log_walk(io, &slot, &map, &visitor, NULL, NULL, &end, &report, error);
+    status = log_walk(io, &slot, &map, &visitor, &end, &report, error);
     if (map.count == 0 || !map.segments[0].begun) {
         if (map_status == BRD_CORRUPT)
             *error = map_error;
@@ -265,9 +256,9 @@ brd_wal_survey_fini(struct brd_wal_survey *survey)
 /* ---- What is lost ---- */
 
 static enum brd_status
-search_file(const struct brd_io *io, const char *dir, uint64_t number, uint64_t offset,
-            uint64_t above_version, uint64_t newest, struct log_remains *remains,
-            struct brd_wal_error *error)
+search_number(const struct brd_io *io, const char *dir, uint64_t number, uint64_t offset,
+              uint64_t above_version, uint64_t newest, struct log_remains *remains,
+              struct brd_wal_error *error)
 {
     struct log_segment segment = { .number = number, .path = segment_path(dir, number) };
     enum segment_verdict verdict = SEGMENT_BAD;
@@ -285,7 +276,7 @@ search_file(const struct brd_io *io, const char *dir, uint64_t number, uint64_t 
             segment.header.flags = SEGMENT_RECYCLED; /* it never began, whatever lies in it */
     }
     if (status == BRD_OK && segment.file_bytes > offset)
-        status = log_search(io, &segment, offset, above_version, remains, error);
+        status = search_file(io, &segment, offset, above_version, remains, error);
     free(segment.path);
     return status;
 }
@@ -309,8 +300,8 @@ brd_wal_count_lost(const struct brd_io *io, const char *dir, const struct brd_wa
             continue;
         if (stretch != NULL && number == stretch->last_segment)
             offset = stretch->end_offset;
-        status = search_file(io, dir, number, offset, above_version,
-                             survey->identity.newest_segment, &remains, out_error);
+        status = search_number(io, dir, number, offset, above_version,
+                               survey->identity.newest_segment, &remains, out_error);
     }
     if (status == BRD_OK)
         *out_lost = (struct brd_wal_lost){

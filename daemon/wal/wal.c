@@ -276,13 +276,16 @@ struct replay {
     uint64_t total;
 };
 
-static void
-replay_progress(void *arg, uint64_t done, uint64_t total)
+static enum brd_status
+replay_progress(void *arg, bool searching, uint64_t done, uint64_t total)
 {
     struct replay *replay = arg;
 
-    replay->done = done;
-    replay->total = total;
+    if (!searching) {
+        replay->done = done;
+        replay->total = total;
+    }
+    return BRD_OK;
 }
 
 static enum brd_status
@@ -295,36 +298,29 @@ replay_record(void *arg, const struct brd_wal_group_view *group, uint64_t versio
     return replay->fn(replay->arg, version, payload, replay->done, replay->total);
 }
 
-static enum brd_status
-walk(struct brd_wal *wal, const struct brd_wal_visitor *visitor, struct replay *replay,
-     struct brd_wal_report *out_report, struct brd_wal_error *out_error)
-{
-    enum brd_status status;
-
-    BRD_CHECK(wal->magic == WAL_MAGIC && !wal->started);
-    status =
-        log_walk(wal->io, &wal->found.slot, &wal->map, visitor,
-                 replay != NULL ? replay_progress : NULL, replay, &wal->end, out_report, out_error);
-    wal->replayed = status == BRD_OK;
-    return status;
-}
-
 enum brd_status
 brd_wal_replay(struct brd_wal *wal, brd_wal_replay_fn fn, void *arg,
                struct brd_wal_report *out_report, struct brd_wal_error *out_error)
 {
     struct replay replay = { .fn = fn, .arg = arg };
     struct brd_wal_visitor visitor = { .arg = &replay,
+                                       .progress = replay_progress,
                                        .record = fn != NULL ? replay_record : NULL };
 
-    return walk(wal, &visitor, &replay, out_report, out_error);
+    return brd_wal_visit(wal, &visitor, out_report, out_error);
 }
 
 enum brd_status
 brd_wal_visit(struct brd_wal *wal, const struct brd_wal_visitor *visitor,
               struct brd_wal_report *out_report, struct brd_wal_error *out_error)
 {
-    return walk(wal, visitor, NULL, out_report, out_error);
+    enum brd_status status;
+
+    BRD_CHECK(wal->magic == WAL_MAGIC && !wal->started);
+    status =
+        log_walk(wal->io, &wal->found.slot, &wal->map, visitor, &wal->end, out_report, out_error);
+    wal->replayed = status == BRD_OK;
+    return status;
 }
 
 /* ---- Start ---- */
@@ -875,7 +871,12 @@ brd_wal_last_version(const struct brd_wal *wal)
 uint32_t
 brd_wal_epoch(const struct brd_wal *wal)
 {
-    return wal->started ? wal->commit.epoch : wal->found.slot.epoch;
+    uint32_t found = wal->found.slot.epoch;
+
+    if (wal->started)
+        return wal->commit.epoch;
+    /* Meta may be the older slot. */
+    return wal->end.epoch > found ? wal->end.epoch : found;
 }
 
 uint64_t
@@ -905,19 +906,7 @@ brd_wal_heartbeat(const struct brd_wal *wal)
 void
 brd_wal_get_identity(const struct brd_wal *wal, struct brd_wal_identity *out_identity)
 {
-    const struct meta_slot *slot = &wal->found.slot;
-
-    *out_identity = (struct brd_wal_identity){
-        .epoch = slot->epoch,
-        .generation = slot->generation,
-        .ceiling = slot->ceiling,
-        .first_segment = slot->first_segment,
-        .newest_segment = slot->newest_segment,
-        .synced_lsn = slot->synced_lsn,
-        .last_version = slot->last_version,
-        .clean = (slot->flags & META_CLEAN) != 0,
-    };
-    memcpy(out_identity->uuid, slot->uuid, sizeof(slot->uuid));
+    meta_tell(&wal->found.slot, out_identity);
 }
 
 /* ---- Statistics ---- */

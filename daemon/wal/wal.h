@@ -214,7 +214,8 @@ bool brd_wal_poisoned(const struct brd_wal *wal);
 /* Newest version queued (0: none since the start of time). Any thread. */
 uint64_t brd_wal_last_version(const struct brd_wal *wal);
 
-/* Rises by one with every start on this directory. */
+/* Rises by one with every start on this directory. Before start: that of the last one, for
+ * certain once the log has been replayed. */
 uint32_t brd_wal_epoch(const struct brd_wal *wal);
 
 /* The newest time that the directory held when it was opened, in Unix
@@ -272,6 +273,10 @@ struct brd_wal_group_view {
  * for the call. Anything but BRD_OK ends the visit with that status. */
 struct brd_wal_visitor {
     void *arg;
+    /* Before each group: bytes of log done, and about how many there are. Then, where the log
+     * does not end with a segment's file, every few MiB of the search for witnesses of damage
+     * behind its end: bytes searched, of how many. */
+    enum brd_status (*progress)(void *arg, bool searching, uint64_t done, uint64_t total);
     enum brd_status (*segment)(void *arg, const struct brd_wal_segment_view *segment);
     enum brd_status (*group)(void *arg, const struct brd_wal_group_view *group);
     enum brd_status (*record)(void *arg, const struct brd_wal_group_view *group, uint64_t version,

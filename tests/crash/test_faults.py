@@ -250,10 +250,54 @@ def end_at(point, nth, load, data_dir, durability):
     return status == 137
 
 
+WARM_KEYS = [b"key-%d" % i for i in range(300)]
+
+
+def put_all(daemon, value):
+    items = [pb.KeyValue(key=key, value=value) for key in WARM_KEYS]
+    with Client(daemon.listen) as client:
+        assert client.call(put_many=pb.PutMany(items=items)).status == pb.OK
+
+
+def end_warm_at(point, data_dir):
+    """True if a cache that stays warm came there, at a stop or a start. What comes back is what was
+    there last, whole, or nothing."""
+    def start_warm(**more):
+        return start(data_dir, "none", args=("--warm",), **more)
+
+    with start_warm() as daemon:
+        put_all(daemon, b"old")
+        assert daemon.stop() == 0, daemon.tail()
+    newest = b"old"
+    with start_warm(wait=False, env={"BRINDLE_CRASH": f"{point}:1"}) as daemon:
+        try:
+            daemon.wait_ready()
+        except RuntimeError:
+            status = daemon.wait()
+        else:
+            with Client(daemon.listen) as client:
+                assert client.call(get=pb.Get(key=WARM_KEYS[0])).value == b"old"
+            put_all(daemon, b"new")
+            newest = b"new"
+            status = daemon.stop()
+        assert status in (0, 137), f"{status}\n" + daemon.tail()
+    with start_warm() as daemon, Client(daemon.listen) as client:
+        found = {client.call(get=pb.Get(key=key)).value for key in WARM_KEYS}
+        assert found in ({newest}, {b""}), f"{point}: {found}\n" + daemon.tail()
+        daemon.kill()
+    return status == 137
+
+
 def ends_everywhere(durability):
     """Ends at each point, the first and later times, over the same growing data."""
     reached = set()
-    points = crash_points()
+    warm = {name for name in crash_points() if name.startswith("warm_")}
+    points = [name for name in crash_points() if name not in warm]
+    with folder_of_its_own() as folder:
+        for point in sorted(warm):
+            if end_warm_at(point, folder / "data"):
+                reached.add(point)
+                tally(kills=1)
     with folder_of_its_own() as folder, Helper("crash_load") as load:
         for nth in (1, 2, 3):
             for point in points:
@@ -263,9 +307,9 @@ def ends_everywhere(durability):
         with start(folder / "data", durability) as daemon:
             load.ask(f"verify {address_of(daemon)} rule=kill class={durability}")
         verify_log(folder / "data")
-    print(f"{durability}: ended at {len(reached)} of {len(points)} points")
+    print(f"{durability}: ended at {len(reached)} of {len(points) + len(warm)} points")
     # What is only passed after a torn tail is not passed here.
-    missed = set(points) - reached - {"segment_dropped"}
+    missed = (set(points) | warm) - reached - {"segment_dropped"}
     assert not missed, f"never reached: {', '.join(sorted(missed))}"
 
 

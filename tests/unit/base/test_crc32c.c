@@ -2,6 +2,7 @@
 #include "base/crc32c.h"
 #include "base_test.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static uint32_t
@@ -56,5 +57,35 @@ START_TEST(any_two_parts_give_the_sum_of_the_whole)
 }
 END_TEST
 
+START_TEST(a_difference_before_a_stretch_is_shifted_behind_it)
+{
+    static const uint32_t sizes[] = { 0,   1,   2,     7,     8,       9,       255,           256,
+                                      257, 300, 65535, 65536, 1000003, 1 << 24, (1 << 24) + 77 };
+    const size_t most = (1 << 24) + 77;
+    struct brd_crc32c_shifts shifts;
+    uint8_t *data = malloc(most);
+    uint32_t a = 0x12345678;
+    uint32_t b = 0;
+    size_t i;
+
+    ck_assert_ptr_nonnull(data);
+    for (i = 0; i < most; i++)
+        data[i] = (uint8_t)(i * 13 + i / 251);
+    brd_crc32c_shifts_init(&shifts);
+    for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        uint32_t behind = brd_crc32c(a, data, sizes[i]);
+
+        ck_assert_uint_eq(brd_crc32c_shift(&shifts, a ^ b, sizes[i]) ^
+                              brd_crc32c(b, data, sizes[i]),
+                          behind);
+        b = a;
+        a = behind * 0x9e3779b9;
+    }
+    ck_assert_uint_eq(brd_crc32c_shift(&shifts, 0, UINT32_MAX), 0);
+    free(data);
+}
+END_TEST
+
 RUN_TESTS("crc32c", { the_vectors_of_the_rfc_hold, 0 },
-          { any_two_parts_give_the_sum_of_the_whole, 0 })
+          { any_two_parts_give_the_sum_of_the_whole, 0 },
+          { a_difference_before_a_stretch_is_shifted_behind_it, 0 })

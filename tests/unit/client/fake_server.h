@@ -423,6 +423,44 @@ fake_serve(struct fake_peer *peer)
     }
 }
 
+/* ---- Scripts in which only the first connection is a bad one -------------- */
+
+/* It is closed after Hello, as an idle one is. */
+static inline void
+fake_close_first_idle(struct fake_peer *peer)
+{
+    if (peer->number > 0)
+        fake_serve(peer);
+    else
+        (void)fake_hello(peer);
+}
+
+/* It takes one request after Hello and is closed. */
+static inline void
+fake_lose_first_request(struct fake_peer *peer)
+{
+    if (peer->number > 0)
+        fake_serve(peer);
+    else if (fake_hello(peer))
+        fake_free(fake_read(peer));
+}
+
+/* It reads what comes after Hello and never answers, as behind a dead link. */
+static inline void
+fake_let_first_fall_silent(struct fake_peer *peer)
+{
+    Brindle__V1__Request *request;
+
+    if (peer->number > 0) {
+        fake_serve(peer);
+        return;
+    }
+    if (!fake_hello(peer))
+        return;
+    while ((request = fake_read(peer)) != NULL)
+        fake_free(request);
+}
+
 /* ---- Threads ------------------------------------------------------------ */
 
 static inline void *

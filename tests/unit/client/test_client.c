@@ -420,20 +420,9 @@ END_TEST
 
 /* ---- Lost connections --------------------------------------------------- */
 
-/* The first connection takes one request and closes; later ones serve. */
-static void
-lose_first_request(struct fake_peer *peer)
-{
-    if (peer->number > 0) {
-        fake_serve(peer);
-    } else if (fake_hello(peer)) {
-        fake_free(fake_read(peer));
-    }
-}
-
 START_TEST(a_read_whose_answer_is_lost_is_repeated)
 {
-    connect_to(lose_first_request, NULL);
+    connect_to(fake_lose_first_request, NULL);
     expect_get_works();
     ck_assert_uint_eq(brd_client_connects(client), 2);
     stop();
@@ -442,7 +431,7 @@ END_TEST
 
 START_TEST(a_write_whose_answer_is_lost_is_unknown_and_not_repeated)
 {
-    connect_to(lose_first_request, NULL);
+    connect_to(fake_lose_first_request, NULL);
     ck_assert_int_eq(brd_client_put(client, key, key, NULL, result), BRD_UNKNOWN_RESULT);
     ck_assert_int_eq(reply()->status, BRD_UNKNOWN_RESULT);
     expect_error("may or may not");
@@ -503,19 +492,9 @@ START_TEST(a_reset_in_mid_reply_loses_a_write_and_repeats_a_read)
 }
 END_TEST
 
-/* The first connection is closed after Hello, as an idle one is. */
-static void
-close_when_idle(struct fake_peer *peer)
-{
-    if (peer->number > 0)
-        fake_serve(peer);
-    else
-        (void)fake_hello(peer);
-}
-
 START_TEST(a_write_finds_a_closed_idle_connection_before_it_is_sent)
 {
-    connect_to(close_when_idle, NULL);
+    connect_to(fake_close_first_idle, NULL);
     fake_wait_closed(&server, 1);
     ck_assert_int_eq(brd_client_put(client, key, key, NULL, result), BRD_OK);
     ck_assert_uint_eq(brd_client_connects(client), 2);
@@ -537,7 +516,7 @@ START_TEST(with_no_reconnect_a_lost_connection_stays_lost_until_asked)
 {
     struct brd_client_options opts = { .size = sizeof(opts), .no_reconnect = true };
 
-    connect_to(lose_first_request, &opts);
+    connect_to(fake_lose_first_request, &opts);
     ck_assert_int_eq(brd_client_get(client, key, result), BRD_CONNECTION_FAILED);
     ck_assert_int_eq(brd_client_get(client, key, result), BRD_CONNECTION_FAILED);
     expect_error("no_reconnect");
@@ -547,27 +526,11 @@ START_TEST(with_no_reconnect_a_lost_connection_stays_lost_until_asked)
 }
 END_TEST
 
-/* The first connection reads requests and never answers. */
-static void
-never_answer(struct fake_peer *peer)
-{
-    Brindle__V1__Request *request;
-
-    if (peer->number > 0) {
-        fake_serve(peer);
-        return;
-    }
-    if (!fake_hello(peer))
-        return;
-    while ((request = fake_read(peer)) != NULL)
-        fake_free(request);
-}
-
 START_TEST(a_read_without_answer_times_out_and_the_next_call_connects_again)
 {
     struct brd_client_options opts = { .size = sizeof(opts), .timeout_ms = SHORT_MS };
 
-    connect_to(never_answer, &opts);
+    connect_to(fake_let_first_fall_silent, &opts);
     ck_assert_int_eq(brd_client_get(client, key, result), BRD_TIMEOUT);
     expect_error("in time");
     brd_client_set_timeout(client, FAKE_PATIENCE_MS);
@@ -581,7 +544,7 @@ START_TEST(a_write_without_answer_is_unknown_after_its_time)
 {
     struct brd_client_options opts = { .size = sizeof(opts), .timeout_ms = SHORT_MS };
 
-    connect_to(never_answer, &opts);
+    connect_to(fake_let_first_fall_silent, &opts);
     ck_assert_int_eq(brd_client_append(client, key, key, NULL, result), BRD_UNKNOWN_RESULT);
     expect_error("in time");
     expect_error("may or may not");
