@@ -43,6 +43,7 @@ struct checkpoint {
     uint64_t covered_lsn;
     uint64_t ended_ns;    /* monotonic: the last one that was good, or the start */
     uint64_t retry_ns;    /* monotonic: not before, unless asked for */
+    uint64_t full_bytes;  /* what was free after the last one, which the disk had no room for */
     uint64_t failed_runs; /* in a row */
     uint64_t took_ms;     /* the last good one */
     struct brd_cond wake;
@@ -66,6 +67,12 @@ BRD_MUST_CHECK enum brd_status checkpoint_start(struct brd_engine *engine);
 /* Give up what is under way, or make a last one where the policy says so; end the
  * thread. The log still runs. */
 void checkpoint_stop(struct brd_engine *engine);
+
+/* What a snapshot of all entries would take: rather more than less, and of a moment. */
+uint64_t checkpoint_bytes(const struct brd_engine *engine);
+
+/* Make one here and now if it is due. For manual engines; of others the thread does. */
+void checkpoint_tend(struct brd_engine *engine);
 
 /* Ask for one. *ticket: 0 for a first call, which fills it; the same for those that
  * follow. True: it is over, *out_result says how. Any thread without locks. Where

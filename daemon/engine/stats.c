@@ -199,6 +199,9 @@ collect_log(struct brd_engine *engine, struct collector *to)
     emit_number(to, "wal_unsynced_age", "ms", wal.sync_age_ms, false);
     emit_number(to, "wal_epoch", "1", wal.epoch, false);
     emit_number(to, "wal_failed", "1", wal.poisoned, false);
+    emit_number(to, "disk_free_bytes", "bytes", wal.disk_free_bytes, false);
+    emit_number(to, "disk_reserve_bytes", "bytes", wal.disk_reserve_bytes, false);
+    emit_number(to, "disk_low", "1", wal.disk_low, false);
     emit_number(to, "recovery_records", "1", engine->recovered.records, false);
     emit_number(to, "recovery_bytes", "bytes", engine->recovered.bytes, false);
     emit_number(to, "recovery_expired", "1", engine->recovered_expired, false);

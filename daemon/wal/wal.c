@@ -214,6 +214,9 @@ init_commit(struct brd_wal *wal, const struct brd_wal_options *options)
     if (commit->segment_bytes < SEGMENT_BYTES_MIN)
         commit->segment_bytes = SEGMENT_BYTES_MIN;
     commit->sync_interval_ns = or_default(options->sync_interval_ns, SYNC_INTERVAL_DEFAULT);
+    atomic_init(&commit->reserve.wanted, options->disk_reserve_bytes);
+    commit->snapshot_bytes = options->snapshot_bytes;
+    commit->snapshot_arg = options->snapshot_arg;
     commit->on_progress = options->on_progress;
     commit->arg = options->arg;
     commit->sealed_tail = &commit->sealed;
@@ -492,6 +495,18 @@ begin_epoch(struct brd_wal *wal, struct brd_wal_error *error)
     return store_meta(wal, error);
 }
 
+/* Small, and as small as the disk wants it. */
+static uint64_t
+first_segment_bytes(struct commit *commit)
+{
+    uint64_t bytes;
+
+    brd_mutex_lock(&commit->lock);
+    bytes = commit_look_at_disk(commit);
+    brd_mutex_unlock(&commit->lock);
+    return bytes < FIRST_SEGMENT_BYTES ? bytes : FIRST_SEGMENT_BYTES;
+}
+
 /* Step 4. */
 static enum brd_status
 begin_segment(struct brd_wal *wal, struct brd_wal_error *error)
@@ -499,8 +514,7 @@ begin_segment(struct brd_wal *wal, struct brd_wal_error *error)
     struct commit *commit = &wal->commit;
     const struct log_segment *last =
         wal->end.kept > 0 ? &wal->map.segments[wal->end.kept - 1] : NULL;
-    uint64_t bytes =
-        commit->segment_bytes < FIRST_SEGMENT_BYTES ? commit->segment_bytes : FIRST_SEGMENT_BYTES;
+    uint64_t bytes = first_segment_bytes(commit);
     struct segment_header header = {
         .start_lsn = wal->end.lsn,
         .synced_lsn = wal->end.lsn,
@@ -602,6 +616,11 @@ publish_replayed(struct brd_wal *wal)
     atomic_store_explicit(&commit->written_lsn, lsn, memory_order_release);
     atomic_store_explicit(&commit->synced_version, version, memory_order_release);
     atomic_store_explicit(&commit->synced_lsn, lsn, memory_order_release);
+    queue_set_begin(&wal->queue, lsn);
+    /* Before the first record, and with what begin_segment left of the disk. */
+    brd_mutex_lock(&commit->lock);
+    (void)commit_look_at_disk(commit);
+    brd_mutex_unlock(&commit->lock);
 }
 
 enum brd_status
@@ -727,7 +746,13 @@ brd_wal_close(struct brd_wal **wal_at)
 enum brd_status
 brd_wal_reserve(struct brd_wal *wal, uint64_t bytes)
 {
-    return queue_reserve(&wal->queue, bytes);
+    return queue_reserve(&wal->queue, bytes, RESERVE_ADD);
+}
+
+enum brd_status
+brd_wal_reserve_removal(struct brd_wal *wal, uint64_t bytes)
+{
+    return queue_reserve(&wal->queue, bytes, RESERVE_REMOVE);
 }
 
 void
@@ -805,6 +830,46 @@ brd_wal_written(const struct brd_wal *wal)
         .lsn = atomic_load_explicit(&commit->written_lsn, memory_order_acquire),
         .records = brd_counter_get(&commit->counters.records),
     };
+}
+
+/* ---- The disk ---- */
+
+void
+brd_wal_set_disk_reserve(struct brd_wal *wal, uint64_t bytes)
+{
+    atomic_store_explicit(&wal->commit.reserve.wanted, bytes, memory_order_relaxed);
+    commit_disk_changed(&wal->commit);
+}
+
+void
+brd_wal_note_checkpoint(struct brd_wal *wal, uint64_t written)
+{
+    atomic_store_explicit(&wal->commit.reserve.taken, written, memory_order_relaxed);
+    if (written == 0)
+        commit_disk_changed(&wal->commit);
+}
+
+bool
+brd_wal_disk_is_low(const struct brd_wal *wal)
+{
+    return atomic_load_explicit(&wal->commit.reserve.low, memory_order_relaxed);
+}
+
+void
+brd_wal_get_disk(struct brd_wal *wal, struct brd_wal_disk *out_disk)
+{
+    struct reserve *reserve = &wal->commit.reserve;
+
+    reserve_measure(reserve, wal->io, wal->dir);
+    *out_disk = (struct brd_wal_disk){
+        .free_bytes = atomic_load_explicit(&reserve->free_bytes, memory_order_relaxed),
+        .total_bytes = atomic_load_explicit(&reserve->total_bytes, memory_order_relaxed),
+        .reserve_bytes = atomic_load_explicit(&reserve->reserve_bytes, memory_order_relaxed),
+        .least_bytes = atomic_load_explicit(&reserve->least_bytes, memory_order_relaxed),
+        .low = brd_wal_disk_is_low(wal),
+    };
+    if (atomic_load_explicit(&reserve->next_bytes, memory_order_relaxed) == 0)
+        out_disk->begin_bytes = out_disk->least_bytes;
 }
 
 /* ---- Positions ---- */
@@ -949,6 +1014,9 @@ brd_wal_get_stats(const struct brd_wal *wal, struct brd_wal_stats *out_stats)
     if (stats.synced_version < stats.written_version)
         stats.sync_age_ms =
             (brd_clock_mono_ns(commit->clock) - LOAD(commit->fresh_ns)) / BRD_NS_PER_MS;
+    stats.disk_free_bytes = LOAD(commit->reserve.free_bytes);
+    stats.disk_reserve_bytes = LOAD(commit->reserve.reserve_bytes);
+    stats.disk_low = LOAD(commit->reserve.low);
     stats.epoch = brd_wal_epoch(wal);
     stats.poisoned = brd_wal_poisoned(wal);
     *out_stats = stats;
