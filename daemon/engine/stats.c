@@ -195,6 +195,9 @@ collect_log(struct brd_engine *engine, struct collector *to)
     emit_number(to, "wal_version_written", "ns", wal.written_version, false);
     emit_number(to, "wal_version_synced", "ns", wal.synced_version, false);
     emit_number(to, "wal_sync_last", "us", wal.sync_last_us, false);
+    emit_number(to, "wal_sync_p50", "us", wal.sync_p50_us, false);
+    emit_number(to, "wal_sync_p99", "us", wal.sync_p99_us, false);
+    emit_number(to, "wal_sync_p999", "us", wal.sync_p999_us, false);
     emit_number(to, "wal_sync_max", "us", wal.sync_max_us, false);
     emit_number(to, "wal_unsynced_age", "ms", wal.sync_age_ms, false);
     emit_number(to, "wal_epoch", "1", wal.epoch, false);

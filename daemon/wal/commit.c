@@ -447,6 +447,7 @@ count_sync(struct commit *commit, uint64_t took_ns)
     uint64_t took_us = took_ns / BRD_NS_PER_US;
 
     brd_counter_add(&counters->syncs, 1);
+    latency_add(&counters->sync_times, took_us);
     atomic_store_explicit(&counters->sync_last_us, took_us, memory_order_relaxed);
     if (took_us > brd_counter_get(&counters->sync_max_us))
         atomic_store_explicit(&counters->sync_max_us, took_us, memory_order_relaxed);

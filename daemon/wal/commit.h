@@ -4,6 +4,7 @@
 
 #include "base/counter.h"
 #include "base/lock.h"
+#include "wal/latency.h"
 #include "wal/meta.h"
 #include "wal/queue.h"
 #include "wal/reserve.h"
@@ -17,6 +18,7 @@ struct commit_counters {
     brd_counter records, bytes, groups; /* writer */
     brd_counter syncs;                  /* syncer */
     brd_counter sync_last_us, sync_max_us;
+    struct latency sync_times;
 };
 
 struct commit {

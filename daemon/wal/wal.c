@@ -67,8 +67,9 @@ struct brd_wal {
     struct queue queue;
     bool queue_ready;
     struct commit commit;
-    struct brd_mutex reset_lock;   /* BRD_RANK_WAL_STATE: the baseline */
-    struct brd_wal_stats baseline; /* counters at the last reset */
+    struct brd_mutex reset_lock;           /* BRD_RANK_WAL_STATE: the baseline */
+    struct brd_wal_stats baseline;         /* counters at the last reset */
+    struct latency_counts sync_times_then; /* likewise */
 };
 
 /* ---- Open ---- */
@@ -989,10 +990,13 @@ brd_wal_get_stats(const struct brd_wal *wal, struct brd_wal_stats *out_stats)
     struct brd_mutex *reset_lock = (struct brd_mutex *)(uintptr_t)&wal->reset_lock;
     struct brd_wal_stats stats = { 0 };
     struct brd_wal_stats base;
+    struct latency_counts sync_times;
     uint64_t done = brd_counter_get(&wal->queue.records_done);
 
     brd_mutex_lock(reset_lock);
     base = wal->baseline;
+    latency_read(&commit->counters.sync_times, &sync_times);
+    latency_subtract(&sync_times, &wal->sync_times_then);
     brd_mutex_unlock(reset_lock);
     read_counters(wal, &stats);
     stats.records -= base.records;
@@ -1011,6 +1015,9 @@ brd_wal_get_stats(const struct brd_wal *wal, struct brd_wal_stats *out_stats)
     stats.last_version = brd_wal_last_version(wal);
     stats.sync_last_us = brd_counter_get(&commit->counters.sync_last_us);
     stats.sync_max_us = brd_counter_get(&commit->counters.sync_max_us);
+    stats.sync_p50_us = latency_percentile(&sync_times, 50000);
+    stats.sync_p99_us = latency_percentile(&sync_times, 99000);
+    stats.sync_p999_us = latency_percentile(&sync_times, 99900);
     if (stats.synced_version < stats.written_version)
         stats.sync_age_ms =
             (brd_clock_mono_ns(commit->clock) - LOAD(commit->fresh_ns)) / BRD_NS_PER_MS;
@@ -1030,6 +1037,7 @@ brd_wal_reset_stats(struct brd_wal *wal)
     read_counters(wal, &now);
     brd_mutex_lock(&wal->reset_lock);
     wal->baseline = now;
+    latency_read(&wal->commit.counters.sync_times, &wal->sync_times_then);
     brd_mutex_unlock(&wal->reset_lock);
     /* The largest of what comes; a sync that ends right now may be missed. */
     atomic_store_explicit(&wal->commit.counters.sync_max_us, 0, memory_order_relaxed);
