@@ -318,6 +318,8 @@ note_covered(struct brd_engine *engine, uint64_t ticket, const struct brd_wal_po
     checkpoint->last.records.done = records_before(engine, position) - checkpoint->covered_records;
     checkpoint->covered_records = records_before(engine, position);
     checkpoint->covered_lsn = position->lsn;
+    if (checkpoint->answer != NULL)
+        checkpoint->answer->covered = checkpoint->last;
     atomic_store_explicit(&checkpoint->covered, ticket, memory_order_relaxed);
     brd_mutex_unlock(&checkpoint->lock);
 }
@@ -373,6 +375,9 @@ note_failure(struct checkpoint *checkpoint, const struct checkpoint_result *resu
     checkpoint->full_bytes = full ? free_bytes : 0;
     checkpoint->last.status = result->status;
     memcpy(checkpoint->last.text, result->text, sizeof(result->text));
+    if (checkpoint->answer != NULL &&
+        atomic_load_explicit(&checkpoint->covered, memory_order_relaxed) < checkpoint->began)
+        checkpoint->answer->covered = checkpoint->last;
     checkpoint->failed_runs++;
     checkpoint->retry_ns = now_ns + ((full ? RETRY_FULL_NS : RETRY_NS) << doublings);
     atomic_store_explicit(&checkpoint->covered, checkpoint->began, memory_order_relaxed);
@@ -394,6 +399,37 @@ tell_result(const struct brd_engine *engine, const struct checkpoint_result *res
                       engine->checkpoint.last.snapshot.start_version, took_ms);
 }
 
+/* Under lock: one begins. Who has asked since the last one began will get its result. */
+static void
+begin_answer(struct checkpoint *checkpoint)
+{
+    checkpoint->answer = NULL;
+    if (checkpoint->wanted == checkpoint->began)
+        return;
+    checkpoint->answer = &checkpoint->answers[checkpoint->answer_count++ % CHECKPOINT_ANSWERS];
+    *checkpoint->answer =
+        (struct checkpoint_answer){ .above = checkpoint->began, .up_to = checkpoint->wanted };
+}
+
+/* Under lock: what the run that a ticket waited for came to. */
+static struct checkpoint_result
+answer_of(const struct checkpoint *checkpoint, uint64_t ticket, bool done)
+{
+    struct checkpoint_result gone = { .status = BRD_UNKNOWN_RESULT };
+    size_t i;
+
+    for (i = 0; i < CHECKPOINT_ANSWERS; i++) {
+        const struct checkpoint_answer *answer = &checkpoint->answers[i];
+
+        if (ticket > answer->above && ticket <= answer->up_to)
+            return done ? answer->done : answer->covered;
+    }
+    snprintf(
+        gone.text, sizeof(gone.text),
+        "the checkpoint is over, and so many others since then that nobody knows how it ended");
+    return gone;
+}
+
 /* Make a checkpoint that answers all tickets given out so far. */
 static void
 run_one(struct brd_engine *engine)
@@ -409,6 +445,7 @@ run_one(struct brd_engine *engine)
 
     brd_mutex_lock(&checkpoint->lock);
     checkpoint->running = true;
+    begin_answer(checkpoint);
     ticket = checkpoint->began = checkpoint->wanted;
     brd_mutex_unlock(&checkpoint->lock);
     atomic_store_explicit(&checkpoint->shards_done, 0, memory_order_relaxed);
@@ -445,6 +482,8 @@ run_one(struct brd_engine *engine)
     } else {
         note_failure(checkpoint, &result, brd_clock_mono_ns(engine->clock), disk.free_bytes);
     }
+    if (checkpoint->answer != NULL)
+        checkpoint->answer->done = checkpoint->last;
     brd_mutex_unlock(&checkpoint->lock);
     tell_result(engine, &result, took_ms);
     tell_parked(engine);
@@ -650,7 +689,7 @@ checkpoint_ask(struct brd_engine *engine, enum brd_checkpoint_mode mode, uint64_
                      : atomic_load_explicit(&checkpoint->covered, memory_order_relaxed);
     over = over_up_to >= *ticket;
     if (over)
-        *out_result = checkpoint->last;
+        *out_result = answer_of(checkpoint, *ticket, mode >= BRD_CHECKPOINT_RESTART);
     brd_mutex_unlock(&checkpoint->lock);
     if (over && mode == BRD_CHECKPOINT_TRUNCATE)
         out_result->records = (struct brd_checkpoint_reply){ 0 };

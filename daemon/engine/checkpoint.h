@@ -26,6 +26,15 @@ struct checkpoint_result {
     char text[256];                    /* where status is not BRD_OK */
 };
 
+/* What those are told who asked for one. Kept for some runs, because between its end and their
+ * asking others may have ended. */
+#define CHECKPOINT_ANSWERS 16
+struct checkpoint_answer {
+    uint64_t above, up_to;            /* tickets */
+    struct checkpoint_result covered; /* once the snapshot is good, or it failed before that */
+    struct checkpoint_result done;    /* once the log before it is gone, or it failed */
+};
+
 struct checkpoint {
     struct checkpoint_policy policy; /* constant */
 
@@ -39,7 +48,10 @@ struct checkpoint {
     bool running;
     bool stopping;
     struct checkpoint_result last;
-    uint64_t covered_records; /* of all that this data directory's log was seen to hold */
+    struct checkpoint_answer answers[CHECKPOINT_ANSWERS];
+    uint64_t answer_count;            /* of all; the newest are in the array */
+    struct checkpoint_answer *answer; /* of the one under way; NULL: nobody asked for it */
+    uint64_t covered_records;         /* of all that this data directory's log was seen to hold */
     uint64_t covered_lsn;
     uint64_t ended_ns;    /* monotonic: the last one that was good, or the start */
     uint64_t retry_ns;    /* monotonic: not before, unless asked for */
