@@ -892,6 +892,14 @@ config_max_memory(const struct config *config)
     return bytes != CONFIG_AUTO ? bytes : host_memory() / 100 * MEMORY_PERCENT;
 }
 
+uint64_t
+config_disk_reserve(const struct config *config)
+{
+    uint64_t bytes = config->number[CONFIG_DISK_RESERVE];
+
+    return bytes != CONFIG_AUTO ? bytes : BRD_ENGINE_RESERVE_AUTO;
+}
+
 enum brd_eviction
 config_eviction(const struct config *config)
 {
@@ -944,6 +952,7 @@ config_engine_options(const struct config *config, struct brd_engine_options *ou
         .wal_segment_bytes = config->number[CONFIG_WAL_SEGMENT_SIZE],
         .wal_queue_bytes = config->number[CONFIG_WAL_QUEUE_SIZE],
         .wal_sync_interval_ns = config->number[CONFIG_WAL_SYNC_INTERVAL],
+        .disk_reserve_bytes = config_disk_reserve(config),
         .checkpoint_log_bytes = config->number[CONFIG_CHECKPOINT_LOG_SIZE],
         .checkpoint_interval_ns = config->number[CONFIG_CHECKPOINT_INTERVAL],
         .checkpoint_rate_bytes = config->number[CONFIG_CHECKPOINT_RATE],

@@ -93,6 +93,9 @@ void config_server_limits(const struct config *config, struct brd_server_limits 
 /* The memory limit in bytes, 0 for none, with auto worked out. */
 uint64_t config_max_memory(const struct config *config);
 
+/* The disk reserve, as brd_engine_set_disk_reserve takes it. */
+uint64_t config_disk_reserve(const struct config *config);
+
 /* The policy, with auto and Redis's names worked out. */
 enum brd_eviction config_eviction(const struct config *config);
 

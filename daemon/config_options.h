@@ -32,7 +32,8 @@ enum config_type {
  * default   as it would be written; NULL: worked out when the rest is known
  * word      a word that is accepted instead of a value, or NULL
  * reload    1: SIGHUP changes it; 0: it needs a restart
- * choices   the words of a CONFIG_CHOICE, blanks between them */
+ * choices   the words of a CONFIG_CHOICE, blanks between them; of a size: a second word,
+ *           which stands for 0 */
 /* clang-format off */
 #define CONFIG_OPTIONS(X) \
     X(LISTEN, "server", "listen", LIST, "127.0.0.1:7420", NULL, 0, 0, 0, 0, NULL, \
@@ -130,6 +131,9 @@ enum config_type {
     X(WAL_SYNC_INTERVAL, "wal", "wal-sync-interval", TIME, "1s", NULL, 0, BRD_NS_PER_MS, \
       3600 * BRD_NS_PER_S, 0, NULL, "what is written is synced to the disk within this time; a power " \
       "cut may cost twice as much of what was acknowledged under normal") \
+    X(DISK_RESERVE, "wal", "disk-reserve", SIZE, "auto", "auto", CONFIG_AUTO, 0, CONFIG_NO_MAX, 1, \
+      "off", "what is kept free of the disk for a checkpoint; with less, writes are refused; auto: what " \
+      "a checkpoint takes, within bounds") \
     X(CHECKPOINT_LOG_SIZE, "wal", "checkpoint-log-size", SIZE, "256mb", "off", 0, 0, CONFIG_TB, 0, \
       NULL, "a checkpoint after so much log, or as much as the last snapshot has, if that is more") \
     X(CHECKPOINT_INTERVAL, "wal", "checkpoint-interval", TIME, "1h", "off", 0, 0, \

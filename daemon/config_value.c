@@ -116,6 +116,11 @@ config_value_parse(const struct config_option *option, const char *text, uint64_
         *out_number = option->word_number;
         return true;
     }
+    if (option->type == CONFIG_SIZE && option->choices != NULL &&
+        strcmp(text, option->choices) == 0) {
+        *out_number = 0;
+        return true;
+    }
     switch (option->type) {
     case CONFIG_TEXT:
     case CONFIG_LIST:
@@ -221,6 +226,10 @@ config_value_allowed(const struct config_option *option, char *out, size_t room)
             (size_t)snprintf(out, room, option->least > 1 ? "%s, at least %s" : "%s", what, least);
     else
         used = (size_t)snprintf(out, room, "%s from %s to %s", what, least, most);
-    if (option->word != NULL && used < room)
+    if (option->word == NULL || used >= room)
+        return;
+    if (option->choices != NULL)
+        snprintf(out + used, room - used, ", %s or %s", option->word, option->choices);
+    else
         snprintf(out + used, room - used, ", or %s", option->word);
 }

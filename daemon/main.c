@@ -381,6 +381,7 @@ reload(struct daemon *daemon)
         brd_diag_set_level((enum brd_diag_level)config_log_level(&daemon->config));
         brd_engine_set_max_memory(daemon->engine, config_max_memory(&daemon->config));
         brd_engine_set_eviction(daemon->engine, config_eviction(&daemon->config));
+        brd_engine_set_disk_reserve(daemon->engine, config_disk_reserve(&daemon->config));
         config_server_limits(&daemon->config, &limits);
         brd_engine_set_held_max(daemon->engine, limits.buffer_bytes);
         raise_files(&daemon->config);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* ---- The operating system's calls ---- */
@@ -162,6 +163,22 @@ real_list(void *ctx, const char *path, brd_io_list_fn fn, void *arg)
     return result;
 }
 
+static int
+real_space(void *ctx, const char *path, uint64_t *out_free, uint64_t *out_total)
+{
+    struct statvfs st;
+    int failed;
+
+    (void)ctx;
+    RETRY(failed, statvfs(path, &st));
+    if (failed < 0)
+        return -errno;
+    if (__builtin_mul_overflow((uint64_t)st.f_bavail, (uint64_t)st.f_frsize, out_free) ||
+        __builtin_mul_overflow((uint64_t)st.f_blocks, (uint64_t)st.f_frsize, out_total))
+        return -EOVERFLOW;
+    return 0;
+}
+
 static const struct brd_io real_io = {
     .open = real_open,
     .close = real_close,
@@ -177,6 +194,7 @@ static const struct brd_io real_io = {
     .unlink = real_unlink,
     .mkdir = real_mkdir,
     .list = real_list,
+    .space = real_space,
 };
 
 const struct brd_io *

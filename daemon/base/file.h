@@ -48,6 +48,10 @@ struct brd_io {
     int (*unlink)(void *ctx, const char *path);
     int (*mkdir)(void *ctx, const char *path); /* mode 0700 */
     int (*list)(void *ctx, const char *path, brd_io_list_fn fn, void *arg);
+
+    /* Of the file system on which path is: bytes that the unprivileged may still take,
+     * and how many there are (0: it does not say). */
+    int (*space)(void *ctx, const char *path, uint64_t *out_free, uint64_t *out_total);
 };
 
 #define BRD_IO_PARTS_MAX 1024 /* IOV_MAX of Linux */

@@ -37,10 +37,52 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POLL_NS     (BRD_NS_PER_S / 5)
-#define RETRY_NS    (30 * BRD_NS_PER_S)
-#define RETRY_MAX   5u /* doublings */
+#define POLL_NS   (BRD_NS_PER_S / 5)
+#define RETRY_NS  (30 * BRD_NS_PER_S)
+#define RETRY_MAX 5u /* doublings */
+/* Where only room was missing, it is tried again sooner, and at once where there is more. */
+#define RETRY_FULL_NS  BRD_NS_PER_S
+#define RETRY_FULL_MAX 4u
+/* Near the disk's reserve a checkpoint is due by itself, so that there need be no refusals: with
+ * as much again free as the reserve has, it must free this part of what it writes; with less
+ * than the reserve, that one. */
+#define NEAR_PART   2
+#define LOW_PART    8
 #define BURST_BYTES (UINT64_C(1) << 20)
+
+/* ---- What it takes ---- */
+
+/* Version, size, kind, namespace, lengths and deadline of a record, at most about. */
+#define RECORD_BYTES 32
+
+uint64_t
+checkpoint_bytes(const struct brd_engine *engine)
+{
+    struct brd_store_memory memory;
+    uint64_t data;
+
+    if (engine->default_ns.durability == BRD_DURABILITY_NONE)
+        return SNAPSHOT_HEADER_BYTES;
+    brd_store_get_memory(engine->store, &memory);
+    data = memory.data_bytes + memory.entries * RECORD_BYTES;
+    /* Blocks have headers: of 32 bytes, every 256 KiB. */
+    return data + data / 4096 + 2 * (uint64_t)SNAPSHOT_HEADER_BYTES;
+}
+
+/* Is there room for one? */
+static bool
+fits(const struct brd_wal_disk *disk, uint64_t needed)
+{
+    return disk->total_bytes == 0 || needed + disk->begin_bytes <= disk->free_bytes;
+}
+
+/* Would one leave the newest snapshot's half of the disk, or more, although nothing was written
+ * since? What has expired is not in the log. */
+static bool
+shrinks(const struct brd_snapshot_info *snapshot, const struct brd_wal_disk *disk, uint64_t needed)
+{
+    return disk->low && snapshot->bytes > 2 * needed + disk->least_bytes;
+}
 
 /* ---- One run ---- */
 
@@ -49,6 +91,7 @@ struct run {
     struct name_space *ns;
     struct dump dump;
     uint64_t began_ns;
+    bool shrink; /* make a new one, even of the version that the last one is of */
     struct checkpoint_result *result;
 };
 
@@ -104,6 +147,7 @@ keep_rate(struct run *run)
     uint64_t now_ns;
 
     atomic_store_explicit(&checkpoint->bytes_so_far, bytes, memory_order_relaxed);
+    brd_wal_note_checkpoint(run->engine->wal, bytes);
     sched_yield();
     if (rate == 0 || bytes < BURST_BYTES || run->engine->options.manual)
         return;
@@ -217,6 +261,8 @@ note_covered(struct brd_engine *engine, uint64_t ticket, const struct brd_wal_po
     checkpoint->last.records.done = records_before(engine, position) - checkpoint->covered_records;
     checkpoint->covered_records = records_before(engine, position);
     checkpoint->covered_lsn = position->lsn;
+    if (checkpoint->answer != NULL)
+        checkpoint->answer->covered = checkpoint->last;
     atomic_store_explicit(&checkpoint->covered, ticket, memory_order_relaxed);
     brd_mutex_unlock(&checkpoint->lock);
 }
@@ -240,7 +286,8 @@ run_steps(struct run *run, uint64_t ticket)
     if (status != BRD_OK)
         return log_failed(run, status);
     CRASH_POINT("checkpoint_rotated");
-    if (position.version == 0 || position.version == checkpoint->last.snapshot.start_version) {
+    if (position.version == 0 ||
+        (position.version == checkpoint->last.snapshot.start_version && !run->shrink)) {
         /* Nothing was written since. */
         run->result->snapshot = checkpoint->last.snapshot;
     } else {
@@ -259,16 +306,23 @@ run_steps(struct run *run, uint64_t ticket)
     return BRD_OK;
 }
 
-/* Under lock. */
+/* Under lock. free_bytes: of the disk, without what it had written. */
 static void
-note_failure(struct checkpoint *checkpoint, const struct checkpoint_result *result, uint64_t now_ns)
+note_failure(struct checkpoint *checkpoint, const struct checkpoint_result *result, uint64_t now_ns,
+             uint64_t free_bytes)
 {
-    uint64_t doublings = checkpoint->failed_runs < RETRY_MAX ? checkpoint->failed_runs : RETRY_MAX;
+    bool full = result->status == BRD_DISK_FULL;
+    uint64_t most = full ? RETRY_FULL_MAX : RETRY_MAX;
+    uint64_t doublings = checkpoint->failed_runs < most ? checkpoint->failed_runs : most;
 
+    checkpoint->full_bytes = full ? free_bytes : 0;
     checkpoint->last.status = result->status;
     memcpy(checkpoint->last.text, result->text, sizeof(result->text));
+    if (checkpoint->answer != NULL &&
+        atomic_load_explicit(&checkpoint->covered, memory_order_relaxed) < checkpoint->began)
+        checkpoint->answer->covered = checkpoint->last;
     checkpoint->failed_runs++;
-    checkpoint->retry_ns = now_ns + (RETRY_NS << doublings);
+    checkpoint->retry_ns = now_ns + ((full ? RETRY_FULL_NS : RETRY_NS) << doublings);
     atomic_store_explicit(&checkpoint->covered, checkpoint->began, memory_order_relaxed);
 }
 
@@ -288,6 +342,37 @@ tell_result(const struct brd_engine *engine, const struct checkpoint_result *res
                       engine->checkpoint.last.snapshot.start_version, took_ms);
 }
 
+/* Under lock: one begins. Who has asked since the last one began will get its result. */
+static void
+begin_answer(struct checkpoint *checkpoint)
+{
+    checkpoint->answer = NULL;
+    if (checkpoint->wanted == checkpoint->began)
+        return;
+    checkpoint->answer = &checkpoint->answers[checkpoint->answer_count++ % CHECKPOINT_ANSWERS];
+    *checkpoint->answer =
+        (struct checkpoint_answer){ .above = checkpoint->began, .up_to = checkpoint->wanted };
+}
+
+/* Under lock: what the run that a ticket waited for came to. */
+static struct checkpoint_result
+answer_of(const struct checkpoint *checkpoint, uint64_t ticket, bool done)
+{
+    struct checkpoint_result gone = { .status = BRD_UNKNOWN_RESULT };
+    size_t i;
+
+    for (i = 0; i < CHECKPOINT_ANSWERS; i++) {
+        const struct checkpoint_answer *answer = &checkpoint->answers[i];
+
+        if (ticket > answer->above && ticket <= answer->up_to)
+            return done ? answer->done : answer->covered;
+    }
+    snprintf(
+        gone.text, sizeof(gone.text),
+        "the checkpoint is over, and so many others since then that nobody knows how it ended");
+    return gone;
+}
+
 /* Make a checkpoint that answers all tickets given out so far. */
 static void
 run_one(struct brd_engine *engine)
@@ -295,6 +380,7 @@ run_one(struct brd_engine *engine)
     struct checkpoint *checkpoint = &engine->checkpoint;
     struct checkpoint_result result = { .status = BRD_OK };
     struct run *run = calloc(1, sizeof(*run));
+    struct brd_wal_disk disk;
     uint64_t began_ns = brd_clock_mono_ns(engine->clock);
     enum brd_status status = BRD_OUT_OF_MEMORY;
     uint64_t took_ms;
@@ -302,11 +388,15 @@ run_one(struct brd_engine *engine)
 
     brd_mutex_lock(&checkpoint->lock);
     checkpoint->running = true;
+    begin_answer(checkpoint);
     ticket = checkpoint->began = checkpoint->wanted;
     brd_mutex_unlock(&checkpoint->lock);
     atomic_store_explicit(&checkpoint->shards_done, 0, memory_order_relaxed);
     atomic_store_explicit(&checkpoint->bytes_so_far, 0, memory_order_relaxed);
+    brd_wal_get_disk(engine->wal, &disk);
+    brd_wal_note_checkpoint(engine->wal, 1);
     if (run != NULL) {
+        run->shrink = shrinks(&checkpoint->last.snapshot, &disk, checkpoint_bytes(engine));
         run->engine = engine;
         run->ns = &engine->default_ns;
         run->began_ns = began_ns;
@@ -319,6 +409,8 @@ run_one(struct brd_engine *engine)
         result.status = status;
         snprintf(result.text, sizeof(result.text), "out of memory");
     }
+    brd_wal_note_checkpoint(engine->wal, 0);
+    brd_wal_get_disk(engine->wal, &disk);
     brd_counter_add(status == BRD_OK ? &checkpoint->runs : &checkpoint->failures, 1);
     took_ms = (brd_clock_mono_ns(engine->clock) - began_ns) / BRD_NS_PER_MS;
 
@@ -331,8 +423,10 @@ run_one(struct brd_engine *engine)
         checkpoint->ended_ns = brd_clock_mono_ns(engine->clock);
         checkpoint->took_ms = took_ms;
     } else {
-        note_failure(checkpoint, &result, brd_clock_mono_ns(engine->clock));
+        note_failure(checkpoint, &result, brd_clock_mono_ns(engine->clock), disk.free_bytes);
     }
+    if (checkpoint->answer != NULL)
+        checkpoint->answer->done = checkpoint->last;
     brd_mutex_unlock(&checkpoint->lock);
     tell_result(engine, &result, took_ms);
     tell_parked(engine);
@@ -340,9 +434,37 @@ run_one(struct brd_engine *engine)
 
 /* ---- When ---- */
 
-/* Under lock. */
+/* Under lock: is it too soon after one that failed? Where room was missing that is over
+ * when there is more of it; without enough of it there is no sense in another try. */
 static bool
-is_due(struct brd_engine *engine)
+is_too_soon(const struct checkpoint *checkpoint, const struct brd_wal_disk *disk, uint64_t needed,
+            uint64_t now_ns)
+{
+    if (checkpoint->failed_runs == 0)
+        return false;
+    if (checkpoint->last.status != BRD_DISK_FULL)
+        return now_ns < checkpoint->retry_ns;
+    return !fits(disk, needed) || (now_ns < checkpoint->retry_ns &&
+                                   disk->free_bytes < checkpoint->full_bytes + disk->least_bytes);
+}
+
+/* Under lock. Little of the disk is left, and what gives space back is a checkpoint: is it worth
+ * its while? */
+static bool
+frees_enough(const struct checkpoint *checkpoint, const struct brd_wal_disk *disk, uint64_t needed,
+             uint64_t log_bytes)
+{
+    uint64_t held = log_bytes + checkpoint->last.snapshot.bytes;
+    bool near = disk->reserve_bytes != 0 && disk->free_bytes / 2 < disk->reserve_bytes;
+
+    if ((!near && !disk->low) || !fits(disk, needed) || held < needed + disk->least_bytes)
+        return false;
+    return held - needed >= needed / (disk->low ? LOW_PART : NEAR_PART);
+}
+
+/* Under lock. disk, needed: read before. */
+static bool
+is_due(struct brd_engine *engine, const struct brd_wal_disk *disk, uint64_t needed)
 {
     struct checkpoint *checkpoint = &engine->checkpoint;
     const struct checkpoint_policy *policy = &checkpoint->policy;
@@ -352,9 +474,14 @@ is_due(struct brd_engine *engine)
 
     if (checkpoint->wanted > checkpoint->began)
         return true;
-    if (records_before(engine, &now) == checkpoint->covered_records ||
-        now_ns < checkpoint->retry_ns || brd_wal_poisoned(engine->wal))
+    if (is_too_soon(checkpoint, disk, needed, now_ns) || brd_wal_poisoned(engine->wal))
         return false;
+    if (shrinks(&checkpoint->last.snapshot, disk, needed) && fits(disk, needed))
+        return true;
+    if (records_before(engine, &now) == checkpoint->covered_records)
+        return false;
+    if (frees_enough(checkpoint, disk, needed, now.lsn - checkpoint->covered_lsn))
+        return true;
     /* A log as large as what it would be replaced by: not more than twice the data. */
     if (enough < checkpoint->last.snapshot.bytes)
         enough = checkpoint->last.snapshot.bytes;
@@ -371,13 +498,20 @@ checkpoint_main(void *arg)
     bool stopping = false;
 
     while (!stopping) {
+        uint64_t needed = checkpoint_bytes(engine);
+        struct brd_wal_disk disk;
         bool due;
 
+        brd_wal_get_disk(engine->wal, &disk);
         brd_mutex_lock(&checkpoint->lock);
-        if (!checkpoint->stopping && !is_due(engine))
+        due = is_due(engine, &disk, needed);
+        if (!checkpoint->stopping && !due) {
             (void)brd_cond_wait_for(&checkpoint->wake, &checkpoint->lock, POLL_NS);
+            due = is_due(engine, &disk, needed);
+        }
         stopping = checkpoint->stopping;
-        due = stopping ? checkpoint->policy.on_stop : is_due(engine);
+        if (stopping)
+            due = checkpoint->policy.on_stop;
         brd_mutex_unlock(&checkpoint->lock);
         if (due)
             run_one(engine);
@@ -442,6 +576,21 @@ checkpoint_stop(struct brd_engine *engine)
     checkpoint->thread_runs = false;
 }
 
+void
+checkpoint_tend(struct brd_engine *engine)
+{
+    uint64_t needed = checkpoint_bytes(engine);
+    struct brd_wal_disk disk;
+    bool due;
+
+    brd_wal_get_disk(engine->wal, &disk);
+    brd_mutex_lock(&engine->checkpoint.lock);
+    due = is_due(engine, &disk, needed);
+    brd_mutex_unlock(&engine->checkpoint.lock);
+    if (due)
+        run_one(engine);
+}
+
 /* Under lock: records since the last good one, and nothing of them covered. */
 static void
 tell_of_running(struct brd_engine *engine, struct checkpoint_result *out_result)
@@ -483,7 +632,7 @@ checkpoint_ask(struct brd_engine *engine, enum brd_checkpoint_mode mode, uint64_
                      : atomic_load_explicit(&checkpoint->covered, memory_order_relaxed);
     over = over_up_to >= *ticket;
     if (over)
-        *out_result = checkpoint->last;
+        *out_result = answer_of(checkpoint, *ticket, mode >= BRD_CHECKPOINT_RESTART);
     brd_mutex_unlock(&checkpoint->lock);
     if (over && mode == BRD_CHECKPOINT_TRUNCATE)
         out_result->records = (struct brd_checkpoint_reply){ 0 };

@@ -26,6 +26,15 @@ struct checkpoint_result {
     char text[256];                    /* where status is not BRD_OK */
 };
 
+/* What those are told who asked for one. Kept for some runs, because between its end and their
+ * asking others may have ended. */
+#define CHECKPOINT_ANSWERS 16
+struct checkpoint_answer {
+    uint64_t above, up_to;            /* tickets */
+    struct checkpoint_result covered; /* once the snapshot is good, or it failed before that */
+    struct checkpoint_result done;    /* once the log before it is gone, or it failed */
+};
+
 struct checkpoint {
     struct checkpoint_policy policy; /* constant */
 
@@ -39,10 +48,14 @@ struct checkpoint {
     bool running;
     bool stopping;
     struct checkpoint_result last;
-    uint64_t covered_records; /* of all that this data directory's log was seen to hold */
+    struct checkpoint_answer answers[CHECKPOINT_ANSWERS];
+    uint64_t answer_count;            /* of all; the newest are in the array */
+    struct checkpoint_answer *answer; /* of the one under way; NULL: nobody asked for it */
+    uint64_t covered_records;         /* of all that this data directory's log was seen to hold */
     uint64_t covered_lsn;
     uint64_t ended_ns;    /* monotonic: the last one that was good, or the start */
     uint64_t retry_ns;    /* monotonic: not before, unless asked for */
+    uint64_t full_bytes;  /* what was free after the last one, which the disk had no room for */
     uint64_t failed_runs; /* in a row */
     uint64_t took_ms;     /* the last good one */
     struct brd_cond wake;
@@ -66,6 +79,12 @@ BRD_MUST_CHECK enum brd_status checkpoint_start(struct brd_engine *engine);
 /* Give up what is under way, or make a last one where the policy says so; end the
  * thread. The log still runs. */
 void checkpoint_stop(struct brd_engine *engine);
+
+/* What a snapshot of all entries would take: rather more than less, and of a moment. */
+uint64_t checkpoint_bytes(const struct brd_engine *engine);
+
+/* Make one here and now if it is due. For manual engines; of others the thread does. */
+void checkpoint_tend(struct brd_engine *engine);
 
 /* Ask for one. *ticket: 0 for a first call, which fills it; the same for those that
  * follow. True: it is over, *out_result says how. Any thread without locks. Where

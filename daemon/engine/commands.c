@@ -25,6 +25,7 @@ struct command {
     bool one_key;
     bool many_keys;
     bool writes;
+    bool adds; /* ... something: not while the disk is low */
 };
 
 enum brd_status
@@ -62,16 +63,16 @@ command_stats(struct brd_caller *caller, struct brd_request *request, struct brd
 
 static const struct command commands[BRD_OP_COUNT_OF] = {
     [BRD_OP_GET] = { command_get, .one_key = true },
-    [BRD_OP_PUT] = { command_put, .one_key = true, .writes = true },
+    [BRD_OP_PUT] = { command_put, .one_key = true, .writes = true, .adds = true },
     [BRD_OP_DELETE] = { command_delete, .many_keys = true, .writes = true },
     [BRD_OP_GET_MANY] = { command_get_many, .many_keys = true },
-    [BRD_OP_PUT_MANY] = { command_put_many, .many_keys = true, .writes = true },
-    [BRD_OP_INCR] = { command_incr, .one_key = true, .writes = true },
+    [BRD_OP_PUT_MANY] = { command_put_many, .many_keys = true, .writes = true, .adds = true },
+    [BRD_OP_INCR] = { command_incr, .one_key = true, .writes = true, .adds = true },
     [BRD_OP_EXISTS] = { command_exists, .many_keys = true },
     [BRD_OP_TTL] = { command_ttl, .one_key = true },
-    [BRD_OP_EXPIRE] = { command_expire, .one_key = true, .writes = true },
-    [BRD_OP_PERSIST] = { command_expire, .one_key = true, .writes = true },
-    [BRD_OP_APPEND] = { command_append, .one_key = true, .writes = true },
+    [BRD_OP_EXPIRE] = { command_expire, .one_key = true, .writes = true, .adds = true },
+    [BRD_OP_PERSIST] = { command_expire, .one_key = true, .writes = true, .adds = true },
+    [BRD_OP_APPEND] = { command_append, .one_key = true, .writes = true, .adds = true },
     [BRD_OP_COUNT] = { command_count },
     [BRD_OP_CLEAR] = { command_clear, .writes = true },
     [BRD_OP_PURGE] = { command_purge },
@@ -190,6 +191,18 @@ request_is_valid(struct brd_caller *caller, const struct command *command,
     return expiry_is_one(caller, request, reply) && durability_fits(caller, ns, request, reply);
 }
 
+/* Only the disk reserve is left, and this is no way to make room. Before anything is evicted
+ * for it. A log that has failed has the first word. */
+static bool
+is_refused_by_disk(struct brd_caller *caller, const struct command *command,
+                   const struct brd_request *request)
+{
+    const struct brd_wal *wal = caller->engine->wal;
+
+    return command->adds && wal != NULL && BRD_UNLIKELY(brd_wal_disk_is_low(wal)) &&
+           !brd_wal_poisoned(wal) && step_is_logged(caller, step_name_space(caller, request));
+}
+
 /* A reply whose versions a failed log will never commit tells nothing. */
 static bool
 depends_on_the_lost(const struct brd_caller *caller, const struct brd_reply *reply)
@@ -212,6 +225,8 @@ command_execute(struct brd_caller *caller, struct brd_request *request, struct b
     }
     if (!request_is_valid(caller, command, request, reply))
         return BRD_OK;
+    if (is_refused_by_disk(caller, command, request))
+        return step_refuse_disk_full(caller, reply);
     status = command->run(caller, request, reply);
     if (BRD_UNLIKELY(status == BRD_OK && depends_on_the_lost(caller, reply))) {
         *reply = (struct brd_reply){ .status = BRD_OK };

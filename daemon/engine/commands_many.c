@@ -58,7 +58,7 @@ command_delete(struct brd_caller *caller, struct brd_request *request, struct br
         return step_refuse_no_memory(caller, reply);
     for (i = 0; i < request->count; i++)
         reserved += mutation_bytes_max(request->keys[i].size, 0);
-    status = step_reserve_log(caller, ns, reserved, reply, &refused);
+    status = step_reserve_log_removal(caller, ns, reserved, reply, &refused);
     if (status != BRD_OK || refused)
         return status;
     if (!step_begin_many(caller, ns, BRD_GUARD_WRITE, hashes, request->count)) {
@@ -202,7 +202,7 @@ command_clear(struct brd_caller *caller, struct brd_request *request, struct brd
     uint64_t version;
     bool refused;
 
-    status = step_reserve_log(caller, ns, reserved, reply, &refused);
+    status = step_reserve_log_removal(caller, ns, reserved, reply, &refused);
     if (status != BRD_OK || refused)
         return status;
     brd_buf_clear(&caller->payload);

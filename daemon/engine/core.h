@@ -46,6 +46,7 @@ struct name_space {
     X(memory_waits, "1", "requests parked until the reaper had made room or measured")      \
     X(held_waits, "1", "of these, until replies with replaced large values were gone")      \
     X(out_of_memory, "1", "writes refused because of the memory limit")                     \
+    X(disk_full, "1", "writes refused because only the disk reserve is left")               \
     X(log_waits, "1", "requests parked because the log's queue was full")
 
 struct caller_counters {

@@ -404,9 +404,18 @@ brd_engine_set_eviction(struct brd_engine *engine, enum brd_eviction policy)
     reaper_wake(engine);
 }
 
+void
+brd_engine_set_disk_reserve(struct brd_engine *engine, uint64_t bytes)
+{
+    if (engine->wal != NULL)
+        brd_wal_set_disk_reserve(engine->wal, bytes);
+}
+
 uint64_t
 brd_engine_tick(struct brd_engine *engine)
 {
+    if (engine->options.manual && engine->wal != NULL)
+        checkpoint_tend(engine);
     return reaper_tick(engine);
 }
 

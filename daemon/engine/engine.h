@@ -40,6 +40,7 @@ struct brd_engine_options {
     uint64_t wal_segment_bytes; /* 0: the log's default, likewise below */
     uint64_t wal_queue_bytes;
     uint64_t wal_sync_interval_ns;
+    uint64_t disk_reserve_bytes;     /* as brd_engine_set_disk_reserve */
     uint64_t checkpoint_log_bytes;   /* a checkpoint after so much log, or as much as the last
                                         snapshot has, if that is more; 0: never for that */
     uint64_t checkpoint_interval_ns; /* ... after so long, if there is something new; 0: never */
@@ -185,8 +186,13 @@ void brd_engine_set_max_memory(struct brd_engine *engine, uint64_t bytes);
 void brd_engine_set_eviction(struct brd_engine *engine, enum brd_eviction policy);
 void brd_engine_set_held_max(struct brd_engine *engine, uint64_t bytes);
 
+/* Keep so many bytes of the data directory's file system free for a checkpoint: with less,
+ * writes get BRD_DISK_FULL until there is space, and what removes something goes on. 0: none. */
+#define BRD_ENGINE_RESERVE_AUTO UINT64_MAX /* what a checkpoint takes, within bounds */
+void brd_engine_set_disk_reserve(struct brd_engine *engine, uint64_t bytes);
+
 /* One round of the background work (clock check, reaping, freeing), as the
- * reaper thread does it; for manual engines. Returns entries reaped and freed. */
+ * reaper thread does it, and a checkpoint if one is due; for manual engines. Returns entries reaped and freed. */
 uint64_t brd_engine_tick(struct brd_engine *engine);
 
 /* For the watchdog: a number that rises, from call to call some seconds apart,

@@ -372,6 +372,12 @@ tell_result(const struct brd_engine *engine)
                   engine->recovery_ms);
 }
 
+static uint64_t
+snapshot_bytes(void *arg)
+{
+    return checkpoint_bytes(arg);
+}
+
 enum brd_status
 recovery_run(struct brd_engine *engine, struct brd_engine_error *out_error)
 {
@@ -384,8 +390,11 @@ recovery_run(struct brd_engine *engine, struct brd_engine_error *out_error)
         .segment_bytes = engine->options.wal_segment_bytes,
         .queue_bytes_max = engine->options.wal_queue_bytes,
         .sync_interval_ns = engine->options.wal_sync_interval_ns,
+        .disk_reserve_bytes = engine->options.disk_reserve_bytes,
         .on_progress = engine->options.on_progress,
         .arg = engine->options.arg,
+        .snapshot_bytes = snapshot_bytes,
+        .snapshot_arg = engine,
     };
     struct replay replay = { .redo = { .engine = engine, .error = out_error },
                              .to_version = UINT64_MAX };

@@ -110,7 +110,7 @@ evict(struct brd_caller *caller, struct name_space *ns, struct brd_guard *guard,
         brd_buf_clear(&caller->payload);
         mutation_encode(&caller->payload, &mutation, false);
         status = caller->payload.failed ? BRD_OUT_OF_MEMORY
-                                        : brd_wal_reserve(caller->engine->wal, bytes);
+                                        : brd_wal_reserve_removal(caller->engine->wal, bytes);
         if (status != BRD_OK) {
             brd_victim_spare(guard, victim);
             brd_guard_end(guard);
@@ -227,6 +227,9 @@ step_make_room_slowly(struct brd_caller *caller, struct name_space *ns, uint64_t
     case BRD_NOT_FOUND:
         *out_refused = true;
         return step_refuse_full(caller, reply, bytes);
+    case BRD_DISK_FULL: /* not even a removal has room */
+        *out_refused = true;
+        return step_refuse_disk_full(caller, reply);
     default:
         *out_refused = true;
         return step_refuse(caller, reply, status, "%s", brd_status_sentence(status));

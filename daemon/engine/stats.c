@@ -197,10 +197,16 @@ collect_log(struct brd_engine *engine, struct collector *to)
     emit_number(to, "wal_version_written", "ns", wal.written_version, false);
     emit_number(to, "wal_version_synced", "ns", wal.synced_version, false);
     emit_number(to, "wal_sync_last", "us", wal.sync_last_us, false);
+    emit_number(to, "wal_sync_p50", "us", wal.sync_p50_us, false);
+    emit_number(to, "wal_sync_p99", "us", wal.sync_p99_us, false);
+    emit_number(to, "wal_sync_p999", "us", wal.sync_p999_us, false);
     emit_number(to, "wal_sync_max", "us", wal.sync_max_us, false);
     emit_number(to, "wal_unsynced_age", "ms", wal.sync_age_ms, false);
     emit_number(to, "wal_epoch", "1", wal.epoch, false);
     emit_number(to, "wal_failed", "1", wal.poisoned, false);
+    emit_number(to, "disk_free_bytes", "bytes", wal.disk_free_bytes, false);
+    emit_number(to, "disk_reserve_bytes", "bytes", wal.disk_reserve_bytes, false);
+    emit_number(to, "disk_low", "1", wal.disk_low, false);
     emit_number(to, "recovery_records", "1", engine->recovered.records, false);
     emit_number(to, "recovery_bytes", "bytes", engine->recovered.bytes, false);
     emit_number(to, "recovery_expired", "1", engine->recovered_expired, false);

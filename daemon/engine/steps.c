@@ -31,6 +31,15 @@ step_refuse_no_memory(struct brd_caller *caller, struct brd_reply *reply)
                        "the system has no memory left for this request; nothing was changed");
 }
 
+enum brd_status
+step_refuse_disk_full(struct brd_caller *caller, struct brd_reply *reply)
+{
+    brd_counter_add(&caller->counters.disk_full, 1);
+    return step_refuse(caller, reply, BRD_DISK_FULL,
+                       "the disk has no room for this beside the reserve that is kept for a "
+                       "checkpoint; reads and deletes go on, writes resume when there is space");
+}
+
 struct name_space *
 step_find_name_space(struct brd_caller *caller, struct brd_bytes name)
 {
@@ -77,16 +86,11 @@ step_is_logged(const struct brd_caller *caller, const struct name_space *ns)
     return caller->engine->wal != NULL && ns->durability != BRD_DURABILITY_NONE;
 }
 
-enum brd_status
-step_reserve_log(struct brd_caller *caller, const struct name_space *ns, uint64_t bytes,
-                 struct brd_reply *reply, bool *out_refused)
+/* The claim was answered with status. */
+static enum brd_status
+end_claim(struct brd_caller *caller, enum brd_status status, struct brd_reply *reply,
+          bool *out_refused)
 {
-    enum brd_status status;
-
-    *out_refused = false;
-    if (!step_is_logged(caller, ns))
-        return BRD_OK;
-    status = brd_wal_reserve(caller->engine->wal, bytes);
     if (status == BRD_OK)
         return BRD_OK;
     if (status == BRD_BUSY) {
@@ -94,7 +98,30 @@ step_reserve_log(struct brd_caller *caller, const struct name_space *ns, uint64_
         return BRD_BUSY;
     }
     *out_refused = true;
+    if (status == BRD_DISK_FULL)
+        return step_refuse_disk_full(caller, reply);
     return step_refuse(caller, reply, status, "%s", brd_status_sentence(status));
+}
+
+enum brd_status
+step_reserve_log(struct brd_caller *caller, const struct name_space *ns, uint64_t bytes,
+                 struct brd_reply *reply, bool *out_refused)
+{
+    *out_refused = false;
+    if (!step_is_logged(caller, ns))
+        return BRD_OK;
+    return end_claim(caller, brd_wal_reserve(caller->engine->wal, bytes), reply, out_refused);
+}
+
+enum brd_status
+step_reserve_log_removal(struct brd_caller *caller, const struct name_space *ns, uint64_t bytes,
+                         struct brd_reply *reply, bool *out_refused)
+{
+    *out_refused = false;
+    if (!step_is_logged(caller, ns))
+        return BRD_OK;
+    return end_claim(caller, brd_wal_reserve_removal(caller->engine->wal, bytes), reply,
+                     out_refused);
 }
 
 void

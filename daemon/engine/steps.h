@@ -12,6 +12,10 @@ step_refuse(struct brd_caller *caller, struct brd_reply *reply, enum brd_status 
             const char *format, ...) __attribute__((format(printf, 4, 5)));
 enum brd_status step_refuse_no_memory(struct brd_caller *caller, struct brd_reply *reply);
 
+/* The disk has no room for what a write adds: only its reserve is left (or less than this
+ * write needs beside it). */
+enum brd_status step_refuse_disk_full(struct brd_caller *caller, struct brd_reply *reply);
+
 /* The memory limit has no room for bytes more. */
 enum brd_status
 step_refuse_full(struct brd_caller *caller, struct brd_reply *reply, uint64_t bytes);
@@ -117,6 +121,10 @@ step_show_value(struct brd_caller *caller, struct brd_reply *reply, const struct
  * says why not. */
 enum brd_status step_reserve_log(struct brd_caller *caller, const struct name_space *ns,
                                  uint64_t bytes, struct brd_reply *reply, bool *out_refused);
+/* The same for a record that only removes something: it may use the disk reserve. */
+enum brd_status
+step_reserve_log_removal(struct brd_caller *caller, const struct name_space *ns, uint64_t bytes,
+                         struct brd_reply *reply, bool *out_refused);
 void step_unreserve_log(struct brd_caller *caller, const struct name_space *ns, uint64_t bytes);
 
 /* An entry for key and value; a large value becomes a blob, of which *out_blob is

@@ -13,8 +13,11 @@
  *           meta says so, in both of its slots, so that not even the older one names a
  *           file that is gone; then they go, oldest first, or become spares (spare.c).
  * preparer  keeps one prepared segment ahead, so that the writer need not wait
- *           for an allocation: made of a spare, or else a new one. Where the writer is faster than the preparation it
- *           waits for what is ready of it.
+ *           for an allocation: made of a spare, or else a new one. Where the writer is faster
+ *           than the preparation it waits for what is ready of it. It looks at the disk before
+ *           each, and five times a second, and decides what that allows (reserve.h). While the
+ *           disk is low it prepares one only for who asks: the writer, or a rotation; and
+ *           spares are given back then.
  *
  * Invariants: synced <= written <= queued, in versions and in positions; a record
  * at or below `written` is in the file; a position at or below `synced_lsn` has
@@ -79,6 +82,12 @@ poisoned(const struct commit *commit)
     return atomic_load_explicit(&commit->poisoned, memory_order_acquire);
 }
 
+static bool
+is_low(const struct commit *commit)
+{
+    return atomic_load_explicit(&commit->reserve.low, memory_order_relaxed);
+}
+
 static const char *
 advice(int result)
 {
@@ -115,11 +124,13 @@ take_next_segment(struct commit *commit)
     atomic_store_explicit(&commit->hurry, true, memory_order_relaxed);
     brd_mutex_lock(&commit->lock);
     commit->next_asks++; /* an attempt from before does not count */
+    commit->writer_waits = true;
     brd_cond_broadcast(&commit->files_wake);
     while (commit->next == NULL && commit->next_failed < commit->next_asks)
         brd_cond_wait(&commit->files_wake, &commit->lock);
     segment = commit->next;
     commit->next = NULL;
+    commit->writer_waits = false; /* one is enough, where the disk is low */
     brd_mutex_unlock(&commit->lock);
     atomic_store_explicit(&commit->hurry, false, memory_order_relaxed);
     return segment;
@@ -267,6 +278,8 @@ write_arena(struct commit *commit, struct queue_arena *arena)
             notify(commit);
     }
     queue_give_back(commit->queue, arena);
+    queue_set_begin(commit->queue,
+                    atomic_load_explicit(&commit->written_lsn, memory_order_relaxed));
 }
 
 /* Is the next segment there? Not: try again soon. *out_error: not even soon. */
@@ -277,6 +290,8 @@ next_is_ready(struct commit *commit, int *out_error)
 
     brd_mutex_lock(&commit->lock);
     ready = commit->next != NULL;
+    if (ready)
+        commit->rotation_waits = false; /* it will be taken: another one is not needed */
     *out_error = !ready && commit->next_failed == commit->next_asks ? commit->next_error : 0;
     if (*out_error != 0) {
         commit->next_asks++; /* whoever comes next finds that it was tried again */
@@ -310,6 +325,7 @@ rotate_as_asked(struct commit *commit)
     }
     brd_mutex_lock(&commit->lock);
     atomic_store_explicit(&commit->rotate_wanted, false, memory_order_relaxed);
+    commit->rotation_waits = false;
     commit->rotations++;
     commit->rotate_error = error;
     commit->rotated = (struct brd_wal_position){
@@ -438,6 +454,7 @@ count_sync(struct commit *commit, uint64_t took_ns)
     uint64_t took_us = took_ns / BRD_NS_PER_US;
 
     brd_counter_add(&counters->syncs, 1);
+    latency_add(&counters->sync_times, took_us);
     atomic_store_explicit(&counters->sync_last_us, took_us, memory_order_relaxed);
     if (took_us > brd_counter_get(&counters->sync_max_us))
         atomic_store_explicit(&counters->sync_max_us, took_us, memory_order_relaxed);
@@ -542,7 +559,7 @@ keep_as_spare(struct commit *commit, const struct kept_segment *segment)
     bool kept;
 
     brd_mutex_lock(&commit->lock);
-    kept = commit->keep_spares && commit->spares.count < SPARES_MAX &&
+    kept = commit->keep_spares && !is_low(commit) && commit->spares.count < SPARES_MAX &&
            segment->bytes == commit->segment_bytes;
     brd_mutex_unlock(&commit->lock);
     if (!kept || !spare_make(commit->io, commit->dir, segment->number, commit->segment_bytes))
@@ -636,6 +653,7 @@ release_segments(struct commit *commit, uint64_t wanted)
         retention_drop(&commit->retention, n);
     commit->released_version = wanted;
     brd_cond_broadcast(&commit->turn_done);
+    brd_cond_broadcast(&commit->files_wake); /* the disk has more room */
     brd_mutex_unlock(&commit->lock);
 }
 
@@ -749,6 +767,8 @@ commit_rotate(struct commit *commit, struct brd_wal_position *out_position)
     commit->rotate_version =
         atomic_load_explicit(&commit->queue->last_version, memory_order_acquire);
     atomic_store_explicit(&commit->rotate_wanted, true, memory_order_relaxed);
+    commit->rotation_waits = true;
+    brd_cond_broadcast(&commit->files_wake);
     brd_mutex_unlock(&commit->lock);
     queue_nudge(commit->queue);
     brd_mutex_lock(&commit->lock);
@@ -801,15 +821,35 @@ commit_interrupt(struct commit *commit)
 
 /* ---- The preparer ---- */
 
-/* The next segment: of a spare (0: there is none), or else a new one. */
+/* The next segment: of a spare (0: there is none), or else a new one of so many bytes. */
 static int
-prepare_next(struct commit *commit, uint64_t spare, uint64_t number, struct segment **out_segment)
+prepare_next(struct commit *commit, uint64_t spare, uint64_t number, uint64_t bytes,
+             struct segment **out_segment)
 {
     if (spare != 0 &&
         spare_use(commit->io, commit->dir, spare, number, commit->segment_bytes, out_segment) == 0)
         return 0;
-    return segment_prepare(commit->io, commit->dir, number, commit->segment_bytes,
-                           commit->segment_bytes, &commit->hurry, out_segment);
+    return segment_prepare(commit->io, commit->dir, number, bytes, bytes, &commit->hurry,
+                           out_segment);
+}
+
+/* Near the reserve, free space is worth more than files to be used again. Under the lock, which
+ * is given up meanwhile. */
+static void
+give_spares_back(struct commit *commit)
+{
+    struct spares spares = commit->spares;
+    uint64_t number;
+
+    commit->spares = (struct spares){ .count = 0 };
+    note_spares(commit);
+    commit->using_spare = true;
+    brd_mutex_unlock(&commit->lock);
+    while ((number = spares_take(&spares)) != 0)
+        (void)spare_remove(commit->io, commit->dir, number);
+    brd_mutex_lock(&commit->lock);
+    commit->using_spare = false;
+    brd_cond_broadcast(&commit->files_wake);
 }
 
 /* A prepared segment that nobody may begin. Returns 0 or -errno. */
@@ -858,6 +898,52 @@ commit_drop_spares(struct commit *commit)
     return first == 0 ? BRD_OK : brd_file_status(first);
 }
 
+/* What is left of the segment that is being written. Under the lock. */
+static uint64_t
+rest_of_current(const struct commit *commit)
+{
+    uint64_t lsn = atomic_load_explicit(&commit->written_lsn, memory_order_relaxed);
+    uint64_t end;
+
+    if (commit->current == NULL)
+        return 0;
+    end = SEGMENT_HEADER_BYTES + (lsn - commit->current->header.start_lsn);
+    return end < commit->current->room ? commit->current->room - end : 0;
+}
+
+uint64_t
+commit_look_at_disk(struct commit *commit)
+{
+    struct reserve_view view = { .segment_bytes = commit->segment_bytes };
+    struct reserve_plan plan;
+    bool was_low = is_low(commit);
+
+    brd_mutex_unlock(&commit->lock);
+    if (!poisoned(commit))
+        reserve_tell(&commit->reserve, commit->dir); /* of the last decision */
+    reserve_measure(&commit->reserve, commit->io, commit->dir);
+    if (commit->snapshot_bytes != NULL)
+        view.needed = commit->snapshot_bytes(commit->snapshot_arg);
+    brd_mutex_lock(&commit->lock);
+    view.lsn = atomic_load_explicit(&commit->written_lsn, memory_order_relaxed);
+    view.rest_bytes = rest_of_current(commit);
+    view.next_bytes = commit->next != NULL ? commit->next->room : 0;
+    view.asked = commit->writer_waits || commit->rotation_waits || commit->current == NULL;
+    reserve_update(&commit->reserve, &view, &plan);
+    queue_set_limits(commit->queue, &plan);
+    if (was_low && !plan.low && commit->next_error != 0)
+        commit->next_error = 0; /* what failed for want of room may go well now */
+    return plan.prepare_bytes;
+}
+
+void
+commit_disk_changed(struct commit *commit)
+{
+    brd_mutex_lock(&commit->lock);
+    brd_cond_broadcast(&commit->files_wake);
+    brd_mutex_unlock(&commit->lock);
+}
+
 static void *
 preparer_main(void *arg)
 {
@@ -866,13 +952,22 @@ preparer_main(void *arg)
     brd_mutex_lock(&commit->lock);
     while (!commit->stop_preparer) {
         struct segment *segment = NULL;
+        uint64_t bytes = commit_look_at_disk(commit);
         uint64_t number = commit->next_number;
         uint64_t asks = commit->next_asks;
         uint64_t spare;
         int result;
 
-        if (commit->next != NULL || (commit->next_error != 0 && commit->next_failed == asks)) {
-            brd_cond_wait(&commit->files_wake, &commit->lock);
+        /* Whatever changed while the lock was given up has been looked at. */
+        if (commit->stop_preparer)
+            break;
+        if (commit->spares.count > 0 &&
+            (is_low(commit) || (bytes > 0 && bytes < commit->segment_bytes))) {
+            give_spares_back(commit);
+            continue;
+        }
+        if (bytes == 0 || (commit->next_error != 0 && commit->next_failed == asks)) {
+            (void)brd_cond_wait_for(&commit->files_wake, &commit->lock, TICK_NS);
             continue;
         }
         /* The one before may have been taken and not be in the table yet. */
@@ -886,7 +981,7 @@ preparer_main(void *arg)
         note_spares(commit);
         commit->using_spare = spare != 0;
         brd_mutex_unlock(&commit->lock);
-        result = prepare_next(commit, spare, number, &segment);
+        result = prepare_next(commit, spare, number, bytes, &segment);
         brd_mutex_lock(&commit->lock);
         if (segment != NULL && segment->recycled && !commit->keep_spares) {
             (void)discard(commit, segment);

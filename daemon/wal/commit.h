@@ -4,8 +4,10 @@
 
 #include "base/counter.h"
 #include "base/lock.h"
+#include "wal/latency.h"
 #include "wal/meta.h"
 #include "wal/queue.h"
+#include "wal/reserve.h"
 #include "wal/retain.h"
 #include "wal/segment.h"
 #include "wal/spare.h"
@@ -17,6 +19,7 @@ struct commit_counters {
     brd_counter records, bytes, groups; /* writer */
     brd_counter syncs;                  /* syncer */
     brd_counter sync_last_us, sync_max_us;
+    struct latency sync_times;
 };
 
 struct commit {
@@ -30,6 +33,8 @@ struct commit {
     uint64_t sync_interval_ns;
     void (*on_progress)(void *arg);
     void *arg;
+    uint64_t (*snapshot_bytes)(void *arg); /* or NULL */
+    void *snapshot_arg;
     uint32_t epoch;
 
     struct brd_mutex lock;      /* BRD_RANK_WAL_STATE */
@@ -49,6 +54,8 @@ struct commit {
     int next_error;       /* of the last preparation; 0: none */
     uint64_t next_asks;   /* how often the writer has asked for one */
     uint64_t next_failed; /* ... when the failed preparation began */
+    bool writer_waits;    /* for the next segment, or... */
+    bool rotation_waits;  /* ... the rotation that was asked for does */
     uint64_t sync_wanted; /* newest version somebody waits for */
     bool stop_syncer, stop_preparer;
     struct retention retention;      /* of begun segments, the current one included */
@@ -60,6 +67,8 @@ struct commit {
     uint64_t released_version;       /* ... and has been looked at for that */
     unsigned waiting;                /* threads in turn_done */
     bool interrupted;                /* they are to give up */
+
+    struct reserve reserve; /* decided on by the preparer */
 
     /* The syncer's alone while it runs. */
     struct meta meta;
@@ -105,6 +114,14 @@ BRD_MUST_CHECK enum brd_status commit_start(struct commit *commit);
 
 /* Write and sync what is queued, end the threads. */
 void commit_stop(struct commit *commit);
+
+/* Look at the disk and decide what it allows (reserve.h). Returns the size of the segment
+ * that is to be prepared, or 0. Gives the lock up for a moment. The preparer, or
+ * before it runs; commit->current is NULL before the first segment. */
+uint64_t commit_look_at_disk(struct commit *commit) BRD_REQUIRES(&commit->lock);
+
+/* A checkpoint is over, or the reserve is to be another one: look soon. Any thread. */
+void commit_disk_changed(struct commit *commit);
 
 /* Somebody waits for version to be synced; any thread. */
 void commit_want_sync(struct commit *commit, uint64_t version);

@@ -60,6 +60,10 @@ queue_init(struct queue *queue, struct brd_sequencer *sequencer, const struct br
     queue->bytes_max = bytes_max;
     queue->group_bytes_max = group_bytes_max;
     queue->pending = &queue->arenas[0];
+    for (i = 0; i < RESERVE_USES; i++) {
+        atomic_init(&queue->limit_lsn[i], UINT64_MAX);
+        atomic_init(&queue->record_max[i], UINT64_MAX);
+    }
     for (i = 0; i < 2; i++) {
         struct queue_arena *arena = &queue->arenas[i];
 
@@ -131,22 +135,43 @@ grow_arena(struct queue *queue, uint64_t claim)
     return status;
 }
 
+/* How much may be claimed because of the disk; 0: nothing. */
+static uint64_t
+disk_room(const struct queue *queue, enum reserve_use use)
+{
+    uint64_t limit_lsn = atomic_load_explicit(&queue->limit_lsn[use], memory_order_relaxed);
+    uint64_t begin_lsn = atomic_load_explicit(&queue->begin_lsn, memory_order_relaxed);
+
+    return limit_lsn > begin_lsn ? limit_lsn - begin_lsn : 0;
+}
+
+/* Would the disk have no room even if this were the only claim? */
+static bool
+is_beyond_disk(const struct queue *queue, uint64_t claim, enum reserve_use use)
+{
+    return claim > atomic_load_explicit(&queue->record_max[use], memory_order_relaxed) ||
+           claim > disk_room(queue, use);
+}
+
 /* Take the claim if it fits. */
 static bool
-try_claim(struct queue *queue, uint64_t claim)
+try_claim(struct queue *queue, uint64_t claim, enum reserve_use use)
 {
     bool oversize = claim > queue->bytes_max;
     uint64_t claimed = atomic_load(&queue->claimed);
+    uint64_t room = disk_room(queue, use);
 
     do {
         if (oversize ? claimed != 0 : claimed + claim > queue->bytes_max)
+            return false;
+        if (claimed + claim > room)
             return false;
     } while (!atomic_compare_exchange_weak(&queue->claimed, &claimed, claimed + claim));
     return true;
 }
 
 enum brd_status
-queue_reserve(struct queue *queue, uint64_t bytes)
+queue_reserve(struct queue *queue, uint64_t bytes, enum reserve_use use)
 {
     uint64_t claim = bytes + QUEUE_RECORD_OVERHEAD;
     bool oversize = claim > queue->bytes_max;
@@ -155,7 +180,9 @@ queue_reserve(struct queue *queue, uint64_t bytes)
         return BRD_TOO_LARGE;
     if (atomic_load_explicit(&queue->refusing, memory_order_relaxed))
         return BRD_READ_ONLY;
-    if ((oversize || !held_back(queue)) && try_claim(queue, claim))
+    if (BRD_UNLIKELY(is_beyond_disk(queue, claim, use)))
+        return BRD_DISK_FULL;
+    if ((oversize || !held_back(queue)) && try_claim(queue, claim, use))
         goto claimed;
     atomic_fetch_add_explicit(&queue->refusals, 1, memory_order_relaxed);
     if (oversize)
@@ -165,7 +192,7 @@ queue_reserve(struct queue *queue, uint64_t bytes)
     /* Announce first, look again second: whoever gives space back does it the
      * other way round, so one of the two sees the other. */
     atomic_store(&queue->refused, true);
-    if ((!oversize && held_back(queue)) || !try_claim(queue, claim))
+    if ((!oversize && held_back(queue)) || !try_claim(queue, claim, use))
         return BRD_BUSY;
 claimed:
     if (!oversize)
@@ -196,6 +223,23 @@ queue_nudge(struct queue *queue)
     queue->nudged = true;
     brd_mutex_unlock(&queue->lock);
     queue_kick(queue);
+}
+
+void
+queue_set_begin(struct queue *queue, uint64_t lsn)
+{
+    atomic_store_explicit(&queue->begin_lsn, lsn, memory_order_relaxed);
+}
+
+void
+queue_set_limits(struct queue *queue, const struct reserve_plan *plan)
+{
+    int use;
+
+    for (use = 0; use < RESERVE_USES; use++) {
+        atomic_store_explicit(&queue->limit_lsn[use], plan->limit_lsn[use], memory_order_relaxed);
+        atomic_store_explicit(&queue->record_max[use], plan->record_max[use], memory_order_relaxed);
+    }
 }
 
 bool

@@ -19,6 +19,7 @@
 #include "base/lock.h"
 #include "base/sequencer.h"
 #include "wal/group.h"
+#include "wal/reserve.h"
 #include "wal/wal.h"
 
 #include <stdatomic.h>
@@ -60,11 +61,15 @@ struct queue {
     uint64_t bytes_max;
     uint64_t group_bytes_max;
 
-    _Atomic bool idle;              /* the writer sleeps; written under lock, relaxed */
-    _Atomic bool refusing;          /* closed, for those without the lock; relaxed */
-    _Atomic uint64_t last_version;  /* base_version, for those without the lock; release */
-    _Atomic uint64_t claimed;       /* by reservations and records; seq_cst, with refused */
-    _Atomic bool refused;           /* somebody got BRD_BUSY and wants to hear; seq_cst */
+    _Atomic bool idle;             /* the writer sleeps; written under lock, relaxed */
+    _Atomic bool refusing;         /* closed, for those without the lock; relaxed */
+    _Atomic uint64_t last_version; /* base_version, for those without the lock; release */
+    _Atomic uint64_t claimed;      /* by reservations and records; seq_cst, with refused */
+    _Atomic bool refused;          /* somebody got BRD_BUSY and wants to hear; seq_cst */
+    /* What the disk allows (reserve.h): what is claimed begins at begin_lsn or above.
+     * Relaxed: a claim that goes by the limits of a moment ago is one of that moment. */
+    _Atomic uint64_t begin_lsn;
+    _Atomic uint64_t limit_lsn[RESERVE_USES], record_max[RESERVE_USES];
     _Atomic uint64_t hold_until_ns; /* an oversize record waits for an empty queue; relaxed */
     _Atomic uint64_t refusals;      /* relaxed */
     brd_counter records_queued;     /* under lock */
@@ -78,8 +83,11 @@ queue_init(struct queue *queue, struct brd_sequencer *sequencer, const struct br
            uint64_t bytes_max, uint64_t group_bytes_max);
 void queue_fini(struct queue *queue);
 
+/* brd_wal_reserve and brd_wal_reserve_removal; any thread. */
+BRD_MUST_CHECK enum brd_status
+queue_reserve(struct queue *queue, uint64_t bytes, enum reserve_use use);
+
 /* The front functions of the same names; any thread. */
-BRD_MUST_CHECK enum brd_status queue_reserve(struct queue *queue, uint64_t bytes);
 void queue_unreserve(struct queue *queue, uint64_t bytes);
 uint64_t queue_append(struct queue *queue, uint64_t reserved, uint64_t now_ns,
                       const struct brd_wal_payload *payload, bool sync);
@@ -95,6 +103,12 @@ struct queue_arena *queue_take(struct queue *queue, uint64_t timeout_ns, bool *o
 /* For the writer: the arena has been written (or is dropped): unref the blobs,
  * give the space back, make it usable again. */
 void queue_give_back(struct queue *queue, struct queue_arena *arena);
+
+/* Where in the log what is claimed begins; the writer, or nobody appends yet. */
+void queue_set_begin(struct queue *queue, uint64_t lsn);
+
+/* What the disk allows from now on. The thread that decides that. */
+void queue_set_limits(struct queue *queue, const struct reserve_plan *plan);
 
 /* Was somebody refused since the last call? Then tell them to try again. */
 bool queue_take_refused(struct queue *queue);

@@ -69,8 +69,9 @@ struct brd_wal {
     struct queue queue;
     bool queue_ready;
     struct commit commit;
-    struct brd_mutex reset_lock;   /* BRD_RANK_WAL_STATE: the baseline */
-    struct brd_wal_stats baseline; /* counters at the last reset */
+    struct brd_mutex reset_lock;           /* BRD_RANK_WAL_STATE: the baseline */
+    struct brd_wal_stats baseline;         /* counters at the last reset */
+    struct latency_counts sync_times_then; /* likewise */
 };
 
 /* ---- Open ---- */
@@ -217,6 +218,9 @@ init_commit(struct brd_wal *wal, const struct brd_wal_options *options)
         commit->segment_bytes = SEGMENT_BYTES_MIN;
     commit->sync_interval_ns = or_default(options->sync_interval_ns, SYNC_INTERVAL_DEFAULT);
     commit->keep_spares = !options->no_spares;
+    atomic_init(&commit->reserve.wanted, options->disk_reserve_bytes);
+    commit->snapshot_bytes = options->snapshot_bytes;
+    commit->snapshot_arg = options->snapshot_arg;
     commit->on_progress = options->on_progress;
     commit->arg = options->arg;
     commit->sealed_tail = &commit->sealed;
@@ -502,6 +506,18 @@ begin_epoch(struct brd_wal *wal, struct brd_wal_error *error)
     return store_meta(wal, error);
 }
 
+/* Small, and as small as the disk wants it. */
+static uint64_t
+first_segment_bytes(struct commit *commit)
+{
+    uint64_t bytes;
+
+    brd_mutex_lock(&commit->lock);
+    bytes = commit_look_at_disk(commit);
+    brd_mutex_unlock(&commit->lock);
+    return bytes < FIRST_SEGMENT_BYTES ? bytes : FIRST_SEGMENT_BYTES;
+}
+
 /* Step 4. */
 static enum brd_status
 begin_segment(struct brd_wal *wal, struct brd_wal_error *error)
@@ -509,8 +525,7 @@ begin_segment(struct brd_wal *wal, struct brd_wal_error *error)
     struct commit *commit = &wal->commit;
     const struct log_segment *last =
         wal->end.kept > 0 ? &wal->map.segments[wal->end.kept - 1] : NULL;
-    uint64_t bytes =
-        commit->segment_bytes < FIRST_SEGMENT_BYTES ? commit->segment_bytes : FIRST_SEGMENT_BYTES;
+    uint64_t bytes = first_segment_bytes(commit);
     struct segment_header header = {
         .start_lsn = wal->end.lsn,
         .synced_lsn = wal->end.lsn,
@@ -612,6 +627,11 @@ publish_replayed(struct brd_wal *wal)
     atomic_store_explicit(&commit->written_lsn, lsn, memory_order_release);
     atomic_store_explicit(&commit->synced_version, version, memory_order_release);
     atomic_store_explicit(&commit->synced_lsn, lsn, memory_order_release);
+    queue_set_begin(&wal->queue, lsn);
+    /* Before the first record, and with what begin_segment left of the disk. */
+    brd_mutex_lock(&commit->lock);
+    (void)commit_look_at_disk(commit);
+    brd_mutex_unlock(&commit->lock);
 }
 
 enum brd_status
@@ -738,7 +758,13 @@ brd_wal_close(struct brd_wal **wal_at)
 enum brd_status
 brd_wal_reserve(struct brd_wal *wal, uint64_t bytes)
 {
-    return queue_reserve(&wal->queue, bytes);
+    return queue_reserve(&wal->queue, bytes, RESERVE_ADD);
+}
+
+enum brd_status
+brd_wal_reserve_removal(struct brd_wal *wal, uint64_t bytes)
+{
+    return queue_reserve(&wal->queue, bytes, RESERVE_REMOVE);
 }
 
 void
@@ -823,6 +849,46 @@ brd_wal_written(const struct brd_wal *wal)
         .lsn = atomic_load_explicit(&commit->written_lsn, memory_order_acquire),
         .records = brd_counter_get(&commit->counters.records),
     };
+}
+
+/* ---- The disk ---- */
+
+void
+brd_wal_set_disk_reserve(struct brd_wal *wal, uint64_t bytes)
+{
+    atomic_store_explicit(&wal->commit.reserve.wanted, bytes, memory_order_relaxed);
+    commit_disk_changed(&wal->commit);
+}
+
+void
+brd_wal_note_checkpoint(struct brd_wal *wal, uint64_t written)
+{
+    atomic_store_explicit(&wal->commit.reserve.taken, written, memory_order_relaxed);
+    if (written == 0)
+        commit_disk_changed(&wal->commit);
+}
+
+bool
+brd_wal_disk_is_low(const struct brd_wal *wal)
+{
+    return atomic_load_explicit(&wal->commit.reserve.low, memory_order_relaxed);
+}
+
+void
+brd_wal_get_disk(struct brd_wal *wal, struct brd_wal_disk *out_disk)
+{
+    struct reserve *reserve = &wal->commit.reserve;
+
+    reserve_measure(reserve, wal->io, wal->dir);
+    *out_disk = (struct brd_wal_disk){
+        .free_bytes = atomic_load_explicit(&reserve->free_bytes, memory_order_relaxed),
+        .total_bytes = atomic_load_explicit(&reserve->total_bytes, memory_order_relaxed),
+        .reserve_bytes = atomic_load_explicit(&reserve->reserve_bytes, memory_order_relaxed),
+        .least_bytes = atomic_load_explicit(&reserve->least_bytes, memory_order_relaxed),
+        .low = brd_wal_disk_is_low(wal),
+    };
+    if (atomic_load_explicit(&reserve->next_bytes, memory_order_relaxed) == 0)
+        out_disk->begin_bytes = out_disk->least_bytes;
 }
 
 /* ---- Positions ---- */
@@ -935,10 +1001,13 @@ brd_wal_get_stats(const struct brd_wal *wal, struct brd_wal_stats *out_stats)
     struct brd_mutex *reset_lock = (struct brd_mutex *)(uintptr_t)&wal->reset_lock;
     struct brd_wal_stats stats = { 0 };
     struct brd_wal_stats base;
+    struct latency_counts sync_times;
     uint64_t done = brd_counter_get(&wal->queue.records_done);
 
     brd_mutex_lock(reset_lock);
     base = wal->baseline;
+    latency_read(&commit->counters.sync_times, &sync_times);
+    latency_subtract(&sync_times, &wal->sync_times_then);
     brd_mutex_unlock(reset_lock);
     read_counters(wal, &stats);
     stats.records -= base.records;
@@ -959,9 +1028,15 @@ brd_wal_get_stats(const struct brd_wal *wal, struct brd_wal_stats *out_stats)
     stats.last_version = brd_wal_last_version(wal);
     stats.sync_last_us = brd_counter_get(&commit->counters.sync_last_us);
     stats.sync_max_us = brd_counter_get(&commit->counters.sync_max_us);
+    stats.sync_p50_us = latency_percentile(&sync_times, 50000);
+    stats.sync_p99_us = latency_percentile(&sync_times, 99000);
+    stats.sync_p999_us = latency_percentile(&sync_times, 99900);
     if (stats.synced_version < stats.written_version)
         stats.sync_age_ms =
             (brd_clock_mono_ns(commit->clock) - LOAD(commit->fresh_ns)) / BRD_NS_PER_MS;
+    stats.disk_free_bytes = LOAD(commit->reserve.free_bytes);
+    stats.disk_reserve_bytes = LOAD(commit->reserve.reserve_bytes);
+    stats.disk_low = LOAD(commit->reserve.low);
     stats.epoch = brd_wal_epoch(wal);
     stats.poisoned = brd_wal_poisoned(wal);
     *out_stats = stats;
@@ -975,6 +1050,7 @@ brd_wal_reset_stats(struct brd_wal *wal)
     read_counters(wal, &now);
     brd_mutex_lock(&wal->reset_lock);
     wal->baseline = now;
+    latency_read(&wal->commit.counters.sync_times, &wal->sync_times_then);
     brd_mutex_unlock(&wal->reset_lock);
     /* The largest of what comes; a sync that ends right now may be missed. */
     atomic_store_explicit(&wal->commit.counters.sync_max_us, 0, memory_order_relaxed);

@@ -33,6 +33,7 @@ struct brd_wal_options {
     uint64_t group_bytes_max;        /* a group is closed at this size; 0: 1 MiB */
     uint64_t sync_interval_ns;       /* written data is synced within this; 0: 1 s */
     bool no_spares;                  /* as after brd_wal_drop_spares, from the beginning */
+    uint64_t disk_reserve_bytes;     /* as brd_wal_set_disk_reserve */
     bool read_only;                  /* tools: no lock, no change to any file; no start() */
 
     /* Called from the log's own threads with no lock held, whenever written or
@@ -40,6 +41,11 @@ struct brd_wal_options {
      * the log was poisoned. Must not block. May be NULL. */
     void (*on_progress)(void *arg);
     void *arg;
+
+    /* What a snapshot would take by now: a checkpoint of the caller's needs that much of the
+     * disk. Called as above, and by start. May be NULL: nothing. */
+    uint64_t (*snapshot_bytes)(void *arg);
+    void *snapshot_arg;
 };
 
 /* What went wrong, for a person: a sentence, and where. */
@@ -69,7 +75,10 @@ struct brd_wal_stats {
     uint64_t spares, spare_bytes; /* files of released segments, kept to be used again */
     uint64_t written_version, synced_version, last_version; /* last: newest queued */
     uint64_t sync_last_us, sync_max_us;
+    uint64_t sync_p50_us, sync_p99_us, sync_p999_us; /* 1/8 too large at most; 0: there were none */
     uint64_t sync_age_ms; /* since the last finished sync; 0: nothing unsynced */
+    uint64_t disk_free_bytes, disk_reserve_bytes; /* as last seen; free 0: or not known */
+    bool disk_low;
     uint32_t epoch;
     bool poisoned;
 };
@@ -120,10 +129,15 @@ void brd_wal_close(struct brd_wal **wal);
  * Returns   BRD_OK; BRD_BUSY: the queue is full, park the connection and try
  *           again after on_progress (a record larger than the whole queue is
  *           admitted alone); BRD_READ_ONLY: poisoned; BRD_TOO_LARGE: above
- *           BRD_WAL_RECORD_MAX; BRD_OUT_OF_MEMORY: only for a record larger
- *           than the whole queue.
+ *           BRD_WAL_RECORD_MAX; BRD_DISK_FULL: the disk has no room for it above
+ *           the reserve; BRD_OUT_OF_MEMORY: only for a record larger than the whole
+ *           queue.
  * Threads   any; takes a short lock or none. */
 BRD_MUST_CHECK enum brd_status brd_wal_reserve(struct brd_wal *wal, uint64_t bytes);
+
+/* The same for a record that only removes something, which is how room is made: it may
+ * use half of the disk reserve. */
+BRD_MUST_CHECK enum brd_status brd_wal_reserve_removal(struct brd_wal *wal, uint64_t bytes);
 
 /* Give a claim back that was not used. */
 void brd_wal_unreserve(struct brd_wal *wal, uint64_t bytes);
@@ -200,6 +214,37 @@ BRD_MUST_CHECK enum brd_status brd_wal_drop_spares(struct brd_wal *wal);
 
 /* From now on nobody waits in the three above. Any thread. */
 void brd_wal_interrupt(struct brd_wal *wal);
+
+/* ---- The disk reserve: space that is kept for a checkpoint (reserve.h) ---- */
+
+/* What a snapshot takes, an eighth more and two segments, but no more than half of the file
+ * system. */
+#define BRD_WAL_RESERVE_AUTO UINT64_MAX
+
+/* Keep so many bytes of the file system free: with less, brd_wal_reserve answers
+ * BRD_DISK_FULL, until there is space again. 0: none are kept, and a full disk is a failed
+ * write. Any thread. */
+void brd_wal_set_disk_reserve(struct brd_wal *wal, uint64_t bytes);
+
+/* What the checkpoint under way has written (0: none is under way): the reserve is there for
+ * it. Once open; any thread, no lock held. */
+void brd_wal_note_checkpoint(struct brd_wal *wal, uint64_t written);
+
+/* Is only the reserve left? Any thread; no lock. */
+bool brd_wal_disk_is_low(const struct brd_wal *wal);
+
+/* The file system of the data directory. */
+struct brd_wal_disk {
+    uint64_t free_bytes, total_bytes; /* total 0: not known */
+    uint64_t reserve_bytes;
+    uint64_t least_bytes; /* of a segment */
+    uint64_t begin_bytes; /* what a checkpoint takes beside its snapshot: one, or 0 where
+                             there is one that is prepared */
+    bool low;
+};
+
+/* Ask it now. Any thread that may wait for a disk. */
+void brd_wal_get_disk(struct brd_wal *wal, struct brd_wal_disk *out_disk);
 
 /* Every version that replay gives is above it; 0 where the log goes back to its
  * beginning. Once open, until start. */

@@ -18,7 +18,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from rig import (CHECKPOINTS, CrashResults, Daemon, Disk, Helper, SEED, address_of,  # noqa: E402
                  build_broken, build_folder, find_program, folder_of_its_own, number, numbers_of,
-                 preload, run, small_disk, tally, verify_log, why_no_disk, why_no_mount)
+                 preload, run, small_disk, tally, until, verify_log, why_no_disk, why_no_mount)
 from brindle_client import Client, pb  # noqa: E402
 
 FAILED_LINE = re.compile(r"the log has failed: cannot \w+")
@@ -169,9 +169,9 @@ def killed_within_a_write(durability):
 # ---- Disks that are full, or read-only -------------------------------------------------------
 
 
-def fails_and_recovers(data_dir, durability, spoil, mend):
+def fails_and_recovers(data_dir, durability, spoil, mend, args=()):
     with Helper("crash_load") as load:
-        with start(data_dir, durability) as daemon:
+        with start(data_dir, durability, args=args) as daemon:
             settle(daemon)
             spoil(daemon)
             said = numbers_of(load.ask(f"run {address_of(daemon)} {LOAD} class={durability} "
@@ -187,7 +187,118 @@ def fails_and_recovers(data_dir, durability, spoil, mend):
 def disk_is_full(durability):
     with small_disk("7m") as folder:
         fails_and_recovers(folder / "data", durability, lambda daemon: None,
-                           lambda: run("mount", "-o", "remount,size=100m", folder))
+                           lambda: run("mount", "-o", "remount,size=100m", folder),
+                           args=("--disk-reserve", "off"))
+
+
+@contextlib.contextmanager
+def evidence(daemon):
+    """What the daemon says of itself, if the block fails."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(Exception), Client(daemon.listen) as client:
+            for name, value in sorted(stats_of(client, "").items()):
+                print(f"    {name} {value}")
+        print("\n".join(daemon.log), flush=True)
+        raise
+
+
+def put(client, number, size=2000):
+    return client.call(put=pb.Put(key=b"k%d" % number, value=b"%d " % number + bytes(size))).status
+
+
+def write_until(client, status, first, keys=10**9):
+    """Puts, of `keys` keys in turn, until one is answered so; the numbers of those that were OK."""
+    acknowledged = []
+
+    def wanted():
+        while (answer := put(client, (first + len(acknowledged)) % keys)) == pb.OK:
+            acknowledged.append(first + len(acknowledged))
+            assert len(acknowledged) < 200000, "the disk has no end"
+            if status == pb.OK:
+                return True
+        assert answer == pb.DISK_FULL, pb.Status.Name(answer)
+        return status == pb.DISK_FULL
+
+    until(wanted, what=f"the answer {pb.Status.Name(status)}")
+    return acknowledged
+
+
+def check_is_low(client, daemon):
+    """Nothing but writes is refused, and the connection lives."""
+    until(lambda: stats_of(client, "disk_low") == {"disk_low": 1}, what="disk_low")
+    for write in ({"put": pb.Put(key=b"k0", value=b"v")}, {"incr": pb.Incr(key=b"n", delta=1)},
+                  {"append": pb.Append(key=b"k0", value=b"v")}):
+        reply = client.call(**write)
+        assert reply.status == pb.DISK_FULL and reply.message, reply
+    assert client.call(get=pb.Get(key=b"k0")).value.startswith(b"0 ")
+    assert client.call(sync=pb.Sync()).status == pb.OK
+    stats = stats_of(client, "")
+    assert stats["wal_failed"] == 0 and stats["disk_full"] >= 3
+    assert stats["disk_free_bytes"] < stats["disk_reserve_bytes"] + (3 << 20)
+    daemon.wait_log("the disk is nearly full")
+
+
+def the_reserve_is_kept(folder, durability):
+    """A file of somebody else's fills the disk; when it goes, writes go on by themselves."""
+    others = folder / "others"
+    with open(others, "wb") as file:
+        space = os.statvfs(folder)
+        os.posix_fallocate(file.fileno(), 0, space.f_bavail * space.f_frsize - (16 << 20))
+    with start(folder / "data", durability) as daemon, Client(daemon.listen) as client, \
+            evidence(daemon):
+        acknowledged = write_until(client, pb.DISK_FULL, 0)
+        assert len(acknowledged) > 1000, len(acknowledged)
+        check_is_low(client, daemon)
+        others.unlink()
+        acknowledged += write_until(client, pb.OK, len(acknowledged))
+        daemon.wait_log("the disk has room again")
+        # The log stops at the reserve also where nobody else takes anything.
+        acknowledged += write_until(client, pb.DISK_FULL, len(acknowledged))
+        check_is_low(client, daemon)
+        # Half of the data goes, and a checkpoint gives the log back.
+        gone = len(acknowledged) // 2
+        for first in range(0, gone, 500):
+            keys = [b"k%d" % number for number in range(first, min(gone, first + 500))]
+            assert client.call(delete=pb.Delete(keys=keys)).status == pb.OK
+        acknowledged += write_until(client, pb.OK, len(acknowledged))
+        daemon.kill()
+    check_holds(folder / "data", durability, acknowledged[gone:])
+
+
+def check_holds(data_dir, durability, numbers):
+    with start(data_dir, durability) as daemon, Client(daemon.listen) as client, evidence(daemon):
+        assert client.call(count=pb.Count()).number == len(numbers)
+        for number in numbers:
+            value = client.call(get=pb.Get(key=b"k%d" % number)).value
+            assert value.startswith(b"%d " % number), number
+        assert daemon.stop() == 0, daemon.tail()
+    verify_log(data_dir)
+
+
+def a_low_disk_is_given_back(folder, durability):
+    """The same keys again and again: a checkpoint frees all but the last of each."""
+    with start(folder / "data", durability) as daemon, Client(daemon.listen) as client, \
+            evidence(daemon):
+        done = 0
+        while stats_of(client, "checkpoints")["checkpoints"] < 3:
+            for _ in range(500):
+                done += len(write_until(client, pb.OK, done, keys=100))
+            assert done < 400000, "nothing was given back, and the disk has no end"
+        stats = stats_of(client, "")
+        assert stats["checkpoint_failures"] == 0 and stats["wal_failed"] == 0, stats
+        daemon.kill()
+    check_holds(folder / "data", durability, range(100))
+
+
+def on_small_disks(test, durability):
+    """Of an ext4, and of a tmpfs."""
+    with small_disk("48m") as folder:
+        test(folder, durability)
+    if why_no_disk() is None:
+        with Disk(64) as disk:
+            test(disk.folder, durability)
 
 
 def disk_becomes_read_only(durability):
@@ -338,6 +449,10 @@ def main():
         results.run("disk_is_full_under_normal", disk_is_full, "normal")
         results.run("disk_is_full_under_full", disk_is_full, "full")
         results.run("start_without_space", start_without_space)
+        for durability in ("normal", "full"):
+            results.run(f"the_reserve_is_kept_under_{durability}", on_small_disks,
+                        the_reserve_is_kept, durability)
+        results.run("a_low_disk_is_given_back", on_small_disks, a_low_disk_is_given_back, "normal")
     reason = why_no_disk()
     if reason:
         results.skip(reason)

@@ -716,6 +716,59 @@ START_TEST(requests_wait_for_the_thread_and_triggers_fire)
 }
 END_TEST
 
+/* One run for what was asked so far; others may come before its result is looked at. */
+static void
+run_one_for(uint64_t *ticket)
+{
+    struct checkpoint_result result;
+
+    *ticket = 0;
+    ck_assert(checkpoint_ask(rig.engine, BRD_CHECKPOINT_FULL, ticket, &result));
+}
+
+START_TEST(who_asks_late_is_told_of_the_checkpoint_that_was_waited_for)
+{
+    static const enum brd_checkpoint_mode modes[] = { BRD_CHECKPOINT_FULL, BRD_CHECKPOINT_RESTART };
+    struct checkpoint_result result;
+    uint64_t versions[2];
+    uint64_t good;
+    uint64_t bad;
+    uint64_t other;
+    size_t i;
+
+    up();
+    ck_assert_int_eq(rig_put(&rig, "a", "1"), BRD_OK);
+    versions[0] = rig.reply.version;
+    run_one_for(&good);
+    ck_assert_int_eq(rig_put(&rig, "a", "2"), BRD_OK);
+    faulty_fail_path(disk, "snapshots");
+    faulty_fail(disk, FAULTY_RENAME, 1, 1, EACCES);
+    run_one_for(&bad);
+    faulty_clear(disk);
+    ck_assert_int_eq(rig_put(&rig, "a", "3"), BRD_OK);
+    versions[1] = rig.reply.version;
+    run_one_for(&other);
+    for (i = 0; i < 2; i++) {
+        ck_assert(checkpoint_ask(rig.engine, modes[i], &good, &result));
+        ck_assert_int_eq(result.status, BRD_OK);
+        ck_assert_uint_eq(result.snapshot.start_version, versions[0]);
+        ck_assert_uint_eq(result.records.done, 1);
+        ck_assert(checkpoint_ask(rig.engine, modes[i], &bad, &result));
+        ck_assert_int_eq(result.status, BRD_IO_ERROR);
+        ck_assert_ptr_nonnull(strstr(result.text, "snapshots"));
+        ck_assert(checkpoint_ask(rig.engine, modes[i], &other, &result));
+        ck_assert_int_eq(result.status, BRD_OK);
+        ck_assert_uint_eq(result.snapshot.start_version, versions[1]);
+        ck_assert_uint_eq(result.records.done, 2);
+    }
+    /* Nobody waits for so long; but who would is not told of another one. */
+    for (i = 0; i < CHECKPOINT_ANSWERS; i++)
+        run_one_for(&other);
+    ck_assert(checkpoint_ask(rig.engine, BRD_CHECKPOINT_FULL, &bad, &result));
+    ck_assert_int_eq(result.status, BRD_UNKNOWN_RESULT);
+}
+END_TEST
+
 START_TEST(what_is_not_logged_is_in_no_snapshot)
 {
     struct checkpoint_result result;
@@ -815,6 +868,7 @@ main(void)
     tcase_add_test(tcase, a_snapshot_that_is_missing_or_foreign_is_refused);
     tcase_add_test(tcase, a_log_that_ends_before_the_snapshot_does_is_refused);
     tcase_add_test(tcase, requests_wait_for_the_thread_and_triggers_fire);
+    tcase_add_test(tcase, who_asks_late_is_told_of_the_checkpoint_that_was_waited_for);
     tcase_add_test(tcase, what_is_not_logged_is_in_no_snapshot);
     tcase_add_test(tcase, loading_can_be_told_to_stop);
     tcase_add_test(tcase, a_daemon_without_a_log_has_nothing_to_checkpoint);

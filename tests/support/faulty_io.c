@@ -75,6 +75,8 @@ struct faulty {
     struct descriptor fds[FDS_MAX];
     struct fault faults[FAULTY_KINDS];
     char *fault_path;
+    uint64_t capacity; /* 0: no end */
+    uint64_t others;   /* taken by files that are not here */
     long short_nth;
     size_t short_bytes;
     long cut_nth;
@@ -451,6 +453,32 @@ path_of(struct faulty *disk, int fd, char *out, size_t size)
     return out;
 }
 
+/* ---- Space ---- */
+
+#define ENDLESS (UINT64_C(1) << 50)
+
+/* Under the lock. */
+static uint64_t
+free_bytes(const struct faulty *disk)
+{
+    uint64_t used = disk->others;
+    size_t i;
+
+    if (disk->capacity == 0)
+        return ENDLESS;
+    for (i = 0; i < disk->seen.count; i++)
+        used += disk->seen.entries[i].inode->seen.size;
+    return used < disk->capacity ? disk->capacity - used : 0;
+}
+
+/* May a file grow to size? Under the lock. */
+static bool
+fits(const struct faulty *disk, const struct inode *inode, uint64_t size)
+{
+    return size <= inode->seen.size || disk->capacity == 0 ||
+           size - inode->seen.size <= free_bytes(disk);
+}
+
 /* ---- The table ---- */
 
 static int
@@ -568,6 +596,8 @@ mem_pwritev(void *ctx, int fd, const struct iovec *parts, int count, uint64_t of
         total = disk->short_bytes;
         disk->hit = true;
     }
+    if (!fits(disk, inode, offset + total))
+        return leave(disk, -ENOSPC);
     if (offset + total > inode->seen.size) {
         content_resize(&inode->seen, (size_t)offset + total);
         inode->size_dirty = true;
@@ -645,6 +675,8 @@ resize(struct faulty *disk, enum faulty_kind kind, int fd, uint64_t size, bool s
     open_file = descriptor(disk, fd);
     if (open_file == NULL)
         return leave(disk, -EBADF);
+    if (!fits(disk, open_file->inode, size))
+        return leave(disk, -ENOSPC);
     if (shrink || size > open_file->inode->seen.size) {
         content_resize(&open_file->inode->seen, (size_t)size);
         open_file->inode->size_dirty = true;
@@ -773,6 +805,21 @@ mem_list(void *ctx, const char *path, brd_io_list_fn fn, void *arg)
     return result;
 }
 
+static int
+mem_space(void *ctx, const char *path, uint64_t *out_free, uint64_t *out_total)
+{
+    struct faulty *disk = ctx;
+    int result = enter(disk, FAULTY_SPACE, path, false);
+
+    if (result != 0)
+        return result;
+    if (!is_directory(disk, path))
+        return leave(disk, -ENOENT);
+    *out_free = free_bytes(disk);
+    *out_total = disk->capacity != 0 ? disk->capacity : ENDLESS;
+    return leave(disk, 0);
+}
+
 /* ---- Life ---- */
 
 struct faulty *
@@ -797,6 +844,7 @@ faulty_create(void)
         .unlink = mem_unlink,
         .mkdir = mem_mkdir,
         .list = mem_list,
+        .space = mem_space,
     };
     return disk;
 }
@@ -867,8 +915,8 @@ const char *
 faulty_kind_name(enum faulty_kind kind)
 {
     static const char *const names[FAULTY_KINDS] = {
-        "open",      "close", "read", "write",  "fdatasync", "fsync", "ftruncate",
-        "fallocate", "size",  "lock", "rename", "unlink",    "mkdir", "list",
+        "open", "close", "read",   "write",  "fdatasync", "fsync", "ftruncate", "fallocate",
+        "size", "lock",  "rename", "unlink", "mkdir",     "list",  "space",
     };
 
     return names[kind];
@@ -933,6 +981,26 @@ faulty_calls(struct faulty *disk, enum faulty_kind kind)
     calls = disk->calls[kind];
     pthread_mutex_unlock(&disk->lock);
     return calls;
+}
+
+void
+faulty_set_space(struct faulty *disk, uint64_t capacity, uint64_t others)
+{
+    pthread_mutex_lock(&disk->lock);
+    disk->capacity = capacity;
+    disk->others = others;
+    pthread_mutex_unlock(&disk->lock);
+}
+
+uint64_t
+faulty_free(struct faulty *disk)
+{
+    uint64_t bytes;
+
+    pthread_mutex_lock(&disk->lock);
+    bytes = free_bytes(disk);
+    pthread_mutex_unlock(&disk->lock);
+    return bytes;
 }
 
 void

@@ -32,6 +32,7 @@ enum faulty_kind {
     FAULTY_UNLINK,
     FAULTY_MKDIR,
     FAULTY_LIST,
+    FAULTY_SPACE,
     FAULTY_KINDS
 };
 
@@ -60,6 +61,12 @@ void faulty_short(struct faulty *disk, long nth, size_t bytes);
 void faulty_clear(struct faulty *disk);
 bool faulty_hit(struct faulty *disk); /* has a fault happened since it was asked for? */
 uint64_t faulty_calls(struct faulty *disk, enum faulty_kind kind);
+
+/* The disk has so many bytes (0: no end), of which somebody else's files take `others`: what
+ * would take more than the rest fails with ENOSPC. Sizes of files count, whatever is in
+ * them; a file without a name takes nothing. */
+void faulty_set_space(struct faulty *disk, uint64_t capacity, uint64_t others);
+uint64_t faulty_free(struct faulty *disk);
 
 /* Power fails during the nth change (write, sync, new name, ...) from now on. */
 void faulty_cut_at(struct faulty *disk, long nth);

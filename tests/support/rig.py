@@ -374,5 +374,5 @@ def seconds_since(start):
 __all__ = ["CHECKPOINTS", "CrashResults", "Daemon", "Disk", "EVICTION", "Helper", "Manager",
            "POLICIES", "SEED", "Wall", "address_of", "build_broken", "build_folder",
            "find_program", "folder_of_its_own", "number", "numbers_of", "preload", "run",
-           "sanitizer_prefix", "seconds_since", "small_disk", "tally", "verify_log", "wal_tool",
-           "why_no_disk", "why_no_mount"]
+           "sanitizer_prefix", "seconds_since", "small_disk", "tally", "until", "verify_log",
+           "wal_tool", "why_no_disk", "why_no_mount"]
