@@ -126,7 +126,12 @@ sums_agree(const struct search *search, uint64_t at, const struct group_header *
         return false;
     shifted = brd_crc32c_shift(&search->shifts, search->seed ^ search->sums[begin],
                                (uint32_t)(size - COVERED_FROM));
+#ifndef BRD_FUZZ /* as group_parse */
     return (shifted ^ search->sums[end]) == header->checksum;
+#else
+    (void)shifted;
+    return true;
+#endif
 }
 
 /* Judge the place at which bytes begin. */
@@ -149,13 +154,10 @@ judge(struct search *search, uint64_t at, struct brd_bytes bytes, enum group_ver
         return BRD_OK;
     if (search->sums == NULL && search->wasted_bytes + size > segment->file_bytes - search->from)
         status = make_sums(search, at);
-#ifndef BRD_FUZZ
     if (status != BRD_OK || (search->sums != NULL && !sums_agree(search, at, &header)))
         return status;
-#endif
-    if (status == BRD_OK)
-        status = window_group(search->window, at, search->seed, lsn, out_verdict, out_header,
-                              &bytes, search->error);
+    status = window_group(search->window, at, search->seed, lsn, out_verdict, out_header, &bytes,
+                          search->error);
     search->remains->summed_bytes += size;
     if (*out_verdict == GROUP_BAD)
         search->wasted_bytes += size;
