@@ -85,9 +85,12 @@ make_sums(struct search *search, uint64_t at)
     uint64_t done = 0;
     size_t size = 1;
 
-    if (buffer == NULL || sums == NULL)
-        status = error_set(search->error, BRD_OUT_OF_MEMORY, segment->path, at,
-                           "out of memory for the checksums of %s", segment->path);
+    if (buffer == NULL || sums == NULL) {
+        free(buffer);
+        free(sums);
+        return error_set(search->error, BRD_OUT_OF_MEMORY, segment->path, at,
+                         "out of memory for the checksums of %s", segment->path);
+    }
     while (status == BRD_OK && size > 0 && done < steps) {
         uint64_t offset = search->from + done * GROUP_ALIGN;
         int result = brd_file_read(window->io, window->fd, buffer, SUM_BYTES, offset, &size);
