@@ -86,9 +86,12 @@ make_sums(struct search *search, uint64_t at)
     uint64_t done = 0;
     size_t size = 1;
 
-    if (buffer == NULL || sums == NULL)
-        status = error_set(search->error, BRD_OUT_OF_MEMORY, segment->path, at,
-                           "out of memory for the checksums of %s", segment->path);
+    if (buffer == NULL || sums == NULL) {
+        free(buffer);
+        free(sums);
+        return error_set(search->error, BRD_OUT_OF_MEMORY, segment->path, at,
+                         "out of memory for the checksums of %s", segment->path);
+    }
     while (status == BRD_OK && size > 0 && done < steps) {
         uint64_t offset = search->from + done * GROUP_ALIGN;
         int result = brd_file_read(window->io, window->fd, buffer, SUM_BYTES, offset, &size);
@@ -127,7 +130,12 @@ sums_agree(const struct search *search, uint64_t at, const struct group_header *
         return false;
     shifted = brd_crc32c_shift(&search->shifts, search->seed ^ search->sums[begin],
                                (uint32_t)(size - COVERED_FROM));
+#ifndef BRD_FUZZ /* as group_parse */
     return (shifted ^ search->sums[end]) == header->checksum;
+#else
+    (void)shifted;
+    return true;
+#endif
 }
 
 /* Judge the place at which bytes begin. */
@@ -150,13 +158,10 @@ judge(struct search *search, uint64_t at, struct brd_bytes bytes, enum group_ver
         return BRD_OK;
     if (search->sums == NULL && search->wasted_bytes + size > segment->file_bytes - search->from)
         status = make_sums(search, at);
-#ifndef BRD_FUZZ
     if (status != BRD_OK || (search->sums != NULL && !sums_agree(search, at, &header)))
         return status;
-#endif
-    if (status == BRD_OK)
-        status = window_group(search->window, at, search->seed, lsn, out_verdict, out_header,
-                              &bytes, search->error);
+    status = window_group(search->window, at, search->seed, lsn, out_verdict, out_header, &bytes,
+                          search->error);
     search->remains->summed_bytes += size;
     if (*out_verdict == GROUP_BAD)
         search->wasted_bytes += size;
