@@ -70,6 +70,19 @@ struct snapshot_footer {
 };
 static_assert(sizeof(struct snapshot_footer) == 40, "on-disk format");
 
+/* ---- Errors ---- */
+
+/* Fill error; each returns the status. */
+enum brd_status
+snapshot_error(struct brd_snapshot_error *error, enum brd_status status, const char *path,
+               uint64_t offset, const char *format, ...) __attribute__((format(printf, 5, 6)));
+/* BRD_CORRUPT: "PATH is damaged at offset OFFSET: WHY". */
+enum brd_status snapshot_damage(struct brd_snapshot_error *error, const char *path, uint64_t offset,
+                                const char *why);
+/* The status of a -errno: "cannot ACTION PATH: REASON". */
+enum brd_status snapshot_io_error(struct brd_snapshot_error *error, int result, const char *action,
+                                  const char *path);
+
 /* ---- Writing ---- */
 
 struct snapshot_writer {
@@ -177,8 +190,10 @@ snapshot_check_none(const char *data_dir, uint64_t base_version, struct brd_snap
 /* The start version in a file's name, or false if it is no snapshot's name. */
 bool snapshot_version_of(const char *name, uint64_t *out_version);
 
-/* "DIR/snapshots/0123456789abcdef.snap" in a new allocation, or NULL. */
+/* "DIR/snapshots/0123456789abcdef.snap" in a new allocation, or NULL; and of one that is
+ * not finished. */
 char *snapshot_path(const char *data_dir, uint64_t start_version);
+char *snapshot_tmp_path(const char *data_dir, uint64_t start_version);
 
 /* The newest one. BRD_OK, BRD_NOT_FOUND (there is none), BRD_IO_ERROR. */
 BRD_MUST_CHECK enum brd_status
