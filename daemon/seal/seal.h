@@ -22,19 +22,21 @@
 #include "base/bytes.h"
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define BRD_SEAL_ID_BYTES   16 /* names a master key; tells nothing of it */
 #define BRD_SEAL_SALT_BYTES 16
 #define BRD_SEAL_TAG_BYTES  16 /* of a part, and of a page */
+#define BRD_SEAL_NAME_BYTES 9  /* of the text that shows a key id */
 
 /* ---- Master keys ---- */
 
 struct brd_keyring;
 
 /* Read a key file: one key a line as 64 hex digits, the current one first; empty lines
- * and those that begin with # are skipped. It must be a regular file that only its
+ * and those that begin with # are skipped, blanks around a line too. It must be a regular file that only its
  * owner can read (mode 0400 or 0600, or a credential's 0440 owned by root), owned by the
  * caller's user or root; what it held is wiped from memory again except for the keys.
  *
@@ -57,6 +59,9 @@ const uint8_t *brd_keyring_current(const struct brd_keyring *ring);
 
 /* Does the ring hold the key of this id? Zeros: true, with any ring and with NULL. */
 bool brd_keyring_has(const struct brd_keyring *ring, const uint8_t *key_id);
+
+/* The first four bytes of a key id, as hex digits: for sentences. */
+void brd_keyring_name(const uint8_t *key_id, char out_name[BRD_SEAL_NAME_BYTES]);
 
 /* ---- The keys of one life of a file ---- */
 
@@ -81,10 +86,10 @@ struct brd_seal;
  *            neither); BRD_OUT_OF_MEMORY.
  * Threads    any; the object itself is for one thread at a time. Several of the same file are
  *            fine for reading; for writing there must be one. */
-BRD_MUST_CHECK enum brd_status brd_seal_open(const struct brd_keyring *ring, const uint8_t *key_id,
-                                             enum brd_seal_cipher cipher, const char *kind,
-                                             const uint8_t *salt, struct brd_bytes identity,
-                                             struct brd_seal **out_seal);
+BRD_MUST_CHECK enum brd_status
+brd_seal_open(const struct brd_keyring *ring, const uint8_t *key_id, enum brd_seal_cipher cipher,
+              const char *kind, const uint8_t *salt, struct brd_bytes identity,
+              struct brd_seal **out_seal);
 
 /* Wipe and free. NULL inside is fine. */
 void brd_seal_close(struct brd_seal **seal);
@@ -99,20 +104,20 @@ void brd_seal_close(struct brd_seal **seal);
  *            there is one piece.
  * out_tag    BRD_SEAL_TAG_BYTES.
  * Returns    BRD_OK, or BRD_OUT_OF_MEMORY (out is worthless). */
-BRD_MUST_CHECK enum brd_status brd_seal_part(struct brd_seal *seal, uint64_t position,
-                                             struct brd_bytes aad, const struct brd_bytes *pieces,
-                                             size_t count, uint8_t *out, uint8_t *out_tag);
+BRD_MUST_CHECK enum brd_status
+brd_seal_part(struct brd_seal *seal, uint64_t position, struct brd_bytes aad,
+              const struct brd_bytes *pieces, size_t count, uint8_t *out, uint8_t *out_tag);
 
 /* Open one part. out may be cipher's own memory. Returns BRD_OK; BRD_CORRUPT: not what was
  * sealed under this key at this position with this aad (out is wiped); BRD_OUT_OF_MEMORY. */
-BRD_MUST_CHECK enum brd_status brd_seal_unpart(struct brd_seal *seal, uint64_t position,
-                                               struct brd_bytes aad, struct brd_bytes cipher,
-                                               const uint8_t *tag, uint8_t *out);
+BRD_MUST_CHECK enum brd_status
+brd_seal_unpart(struct brd_seal *seal, uint64_t position, struct brd_bytes aad,
+                struct brd_bytes cipher, const uint8_t *tag, uint8_t *out);
 
 /* The MAC of a page, BRD_SEAL_TAG_BYTES; the field that takes it is zeros meanwhile.
  * BRD_OK or BRD_OUT_OF_MEMORY. */
-BRD_MUST_CHECK enum brd_status brd_seal_mac(struct brd_seal *seal, struct brd_bytes page,
-                                            uint8_t *out_mac);
+BRD_MUST_CHECK enum brd_status
+brd_seal_mac(struct brd_seal *seal, struct brd_bytes page, uint8_t *out_mac);
 
 /* Compare two tags in a time that tells nothing. */
 bool brd_seal_same(const uint8_t *tag, const uint8_t *other);
