@@ -134,6 +134,24 @@ take_key(const struct source *source, struct brd_bytes digits, struct brd_keyrin
 }
 
 static enum brd_status
+take_plain(const struct source *source, struct brd_keyring *ring)
+{
+    if (ring->plain || ring->count > 0)
+        return refuse(
+            source, BRD_INVALID_ARGUMENT,
+            "line %zu of the key file %s: plain must stand before the first key, and once",
+            source->line, source->path);
+    ring->plain = true;
+    return BRD_OK;
+}
+
+static bool
+is_plain(struct brd_bytes line)
+{
+    return brd_bytes_equal(line, brd_bytes_of("plain"));
+}
+
+static enum brd_status
 take_lines(struct source *source, struct brd_bytes text, struct brd_keyring *ring)
 {
     enum brd_status status = BRD_OK;
@@ -147,7 +165,7 @@ take_lines(struct source *source, struct brd_bytes text, struct brd_keyring *rin
         text = brd_bytes(text.data + size, text.size - size);
         source->line++;
         if (line.size > 0 && line.data[0] != '#')
-            status = take_key(source, line, ring);
+            status = is_plain(line) ? take_plain(source, ring) : take_key(source, line, ring);
     }
     if (status == BRD_OK && ring->count == 0)
         return refuse(source, BRD_INVALID_ARGUMENT, "the key file %s holds no key", source->path);
@@ -273,13 +291,28 @@ keyring_find(const struct brd_keyring *ring, const uint8_t *key_id)
 const uint8_t *
 brd_keyring_current(const struct brd_keyring *ring)
 {
-    return ring != NULL ? ring->masters[0].id : no_key;
+    return ring != NULL && !ring->plain ? ring->masters[0].id : no_key;
 }
 
 bool
 brd_keyring_has(const struct brd_keyring *ring, const uint8_t *key_id)
 {
     return memcmp(key_id, no_key, sizeof(no_key)) == 0 || keyring_find(ring, key_id) != NULL;
+}
+
+bool
+brd_keyring_same(const struct brd_keyring *ring, const struct brd_keyring *other)
+{
+    size_t i;
+
+    if (ring == NULL || other == NULL)
+        return ring == other;
+    if (ring->count != other->count)
+        return false;
+    for (i = 0; i < ring->count; i++)
+        if (keyring_find(other, ring->masters[i].id) == NULL)
+            return false;
+    return memcmp(brd_keyring_current(ring), brd_keyring_current(other), BRD_SEAL_ID_BYTES) == 0;
 }
 
 void

@@ -14,7 +14,8 @@ struct master {
 struct brd_keyring {
     size_t count; /* at least 1 */
     size_t room;
-    struct master masters[]; /* the current one first */
+    bool plain;              /* none of them is current */
+    struct master masters[]; /* otherwise the current one first */
 };
 
 /* The key of this id, or NULL. Borrowed. */

@@ -36,9 +36,11 @@
 struct brd_keyring;
 
 /* Read a key file: one key a line as 64 hex digits, the current one first; empty lines
- * and those that begin with # are skipped, blanks around a line too. It must be a regular file that only its
- * owner can read (mode 0400 or 0600, or a credential's 0440 owned by root), owned by the
- * caller's user or root; what it held is wiped from memory again except for the keys.
+ * and those that begin with # are skipped, blanks around a line too. Where the word `plain`
+ * stands on a line before the first key, no key is current: nothing is sealed any more, and
+ * the keys only open what was. It must be a regular file that only its owner can read (mode
+ * 0400 or 0600, or a credential's 0440 owned by root), owned by the caller's user or root;
+ * what it held is wiped from memory again except for the keys.
  *
  * path         borrowed for the call.
  * out_ring     owned by the caller: brd_keyring_close.
@@ -54,11 +56,15 @@ BRD_MUST_CHECK enum brd_status brd_keyring_load(const char *path, struct brd_key
 void brd_keyring_close(struct brd_keyring **ring);
 
 /* The id of the current key, BRD_SEAL_ID_BYTES; borrowed until close. A ring does not change:
- * any thread. ring NULL: 16 zeros, which means "not encrypted" in every header. */
+ * any thread. ring NULL, or `plain`: 16 zeros, which means "not encrypted" in every header. */
 const uint8_t *brd_keyring_current(const struct brd_keyring *ring);
 
 /* Does the ring hold the key of this id? Zeros: true, with any ring and with NULL. */
 bool brd_keyring_has(const struct brd_keyring *ring, const uint8_t *key_id);
+
+/* Do two rings hold the same keys, with the same one current? Either may be NULL, which is
+ * another one than any ring. */
+bool brd_keyring_same(const struct brd_keyring *ring, const struct brd_keyring *other);
 
 /* The first four bytes of a key id, as hex digits: for sentences. */
 void brd_keyring_name(const uint8_t *key_id, char out_name[BRD_SEAL_NAME_BYTES]);

@@ -78,6 +78,54 @@ START_TEST(no_ring_has_only_the_key_that_is_none)
 }
 END_TEST
 
+START_TEST(plain_before_the_first_key_makes_none_current)
+{
+    struct brd_keyring *ring = test_ring("# for the last time\n plain \n" KEY_A "\n" KEY_B "\n");
+    struct brd_keyring *other = test_ring(KEY_A);
+    const uint8_t zeros[BRD_SEAL_ID_BYTES] = { 0 };
+
+    ck_assert_mem_eq(brd_keyring_current(ring), zeros, sizeof(zeros));
+    ck_assert(brd_keyring_has(ring, brd_keyring_current(other)));
+    ck_assert(brd_keyring_has(ring, zeros));
+    brd_keyring_close(&other);
+    brd_keyring_close(&ring);
+    refused(KEY_A "\nplain\n", "line 2");
+    refused("plain\nplain\n" KEY_A "\n", "line 2");
+    refused("plain\n", "no key");
+    refused("plain " KEY_A "\n", "line 1");
+    refused("Plain\n" KEY_A "\n", "line 1");
+}
+END_TEST
+
+START_TEST(rings_are_the_same_whatever_the_order_of_their_older_keys)
+{
+    static const char *const texts[] = { KEY_A "\n" KEY_B "\n" KEY_C, KEY_B "\n" KEY_A "\n" KEY_C,
+                                         "plain\n" KEY_A "\n" KEY_B "\n" KEY_C, KEY_A "\n" KEY_B,
+                                         KEY_A };
+    const size_t count = sizeof(texts) / sizeof(texts[0]);
+    struct brd_keyring *same = test_ring(KEY_A "\n" KEY_C "\n" KEY_B);
+    size_t i;
+    size_t j;
+
+    for (i = 0; i < count; i++) {
+        struct brd_keyring *ring = test_ring(texts[i]);
+
+        ck_assert(!brd_keyring_same(ring, NULL));
+        ck_assert(!brd_keyring_same(NULL, ring));
+        ck_assert(brd_keyring_same(ring, same) == (i == 0));
+        for (j = 0; j < count; j++) {
+            struct brd_keyring *other = test_ring(texts[j]);
+
+            ck_assert(brd_keyring_same(ring, other) == (i == j));
+            brd_keyring_close(&other);
+        }
+        brd_keyring_close(&ring);
+    }
+    brd_keyring_close(&same);
+    ck_assert(brd_keyring_same(NULL, NULL));
+}
+END_TEST
+
 START_TEST(digits_may_be_upper_or_lower_case)
 {
     struct brd_keyring *upper = test_ring(KEY_B);
@@ -227,6 +275,8 @@ main(void)
     tcase_add_test(tcase, the_first_key_is_the_current_one);
     tcase_add_test(tcase, an_id_follows_from_the_key_and_never_changes);
     tcase_add_test(tcase, no_ring_has_only_the_key_that_is_none);
+    tcase_add_test(tcase, plain_before_the_first_key_makes_none_current);
+    tcase_add_test(tcase, rings_are_the_same_whatever_the_order_of_their_older_keys);
     tcase_add_test(tcase, digits_may_be_upper_or_lower_case);
     tcase_add_test(tcase, what_is_no_key_is_refused_by_its_line);
     tcase_add_test(tcase, a_repeated_key_is_refused);
