@@ -32,6 +32,10 @@
  * and what makes it short shows in the rest; a preparation that failed is tried
  * once more when the writer needs it, because nothing of the log is in it.
  *
+ * Keys may change while all this goes on (commit_set_keys): a segment that was prepared under
+ * the old one is prepared again, and the syncer stores meta twice, once in each slot. The
+ * segment that is being written stays under its key until it is full or a rotation is asked for.
+ *
  * Waits are on the real monotonic clock, decisions on the options' clock: a test
  * with a fake one gets its decisions within a tick of moving it. */
 #include "wal/commit.h"
@@ -41,7 +45,6 @@
 #include "base/crashpoint.h"
 #include "base/crc32c.h"
 #include "base/diag.h"
-#include "base/random.h"
 #include "base/thread.h"
 
 #include <errno.h>
@@ -141,7 +144,6 @@ rotate(struct commit *commit, uint64_t base_version)
         free(path);
         return false;
     }
-    brd_random_fill(header.salt, sizeof(header.salt));
     header.previous = old->header.number;
     memcpy(header.previous_salt, old->header.salt, sizeof(header.previous_salt));
     header.start_lsn = atomic_load_explicit(&commit->written_lsn, memory_order_relaxed);
@@ -168,6 +170,7 @@ rotate(struct commit *commit, uint64_t base_version)
                                           .start_lsn = header.start_lsn,
                                           .bytes = segment->room,
                                       });
+    memcpy(commit->retention.kept[commit->retention.count - 1].key_id, segment->header.key_id, 16);
     brd_cond_broadcast(&commit->files_wake); /* another one, please */
     brd_mutex_unlock(&commit->lock);
     atomic_fetch_add_explicit(&commit->segments, 1, memory_order_relaxed);
@@ -207,6 +210,14 @@ publish_written(struct commit *commit, uint64_t version, uint64_t lsn, uint64_t 
     brd_mutex_unlock(&commit->lock);
 }
 
+/* How many bytes the group takes there; sets its flags. */
+static uint64_t
+place(const struct segment *segment, struct group_header *header)
+{
+    header->flags = segment->seal != NULL ? GROUP_SEALED : 0;
+    return group_size(header);
+}
+
 /* Write the group under the cursor. Returns false after poisoning. */
 static bool
 write_group(struct commit *commit, const struct queue_cursor *cursor, size_t arena_bytes)
@@ -214,29 +225,36 @@ write_group(struct commit *commit, const struct queue_cursor *cursor, size_t are
     struct iovec parts[2 * QUEUE_GROUP_BLOBS_MAX + 1];
     struct group_header *header = queue_group(cursor);
     uint64_t lsn = atomic_load_explicit(&commit->written_lsn, memory_order_relaxed);
-    uint64_t size = group_bytes(header->length);
     struct segment *segment = commit->current;
     uint64_t version = header->last_version;
     uint64_t records = header->records;
+    uint64_t size;
     int count;
-    int result;
+    int result = 0;
 
     BRD_CHECK(header->base_version ==
               atomic_load_explicit(&commit->written_version, memory_order_relaxed));
+    size = place(segment, header);
     if (segment->end + size > segment->room && segment->end > SEGMENT_HEADER_BYTES) {
         if (!rotate(commit, header->base_version))
             return false;
         segment = commit->current;
+        size = place(segment, header);
     }
     header->magic = GROUP_MAGIC;
-    header->flags = 0;
+    header->checksum = 0;
     header->epoch = commit->epoch;
     header->lsn = lsn;
     header->synced_lsn = atomic_load_explicit(&commit->synced_lsn, memory_order_acquire);
     header->reserved = 0;
     count = queue_group_parts(cursor, arena_bytes, parts);
-    header->checksum = checksum_of(segment->seed, parts, count);
-    result = brd_file_writev(commit->io, segment->fd, parts, count, segment->end);
+    if (segment->seal != NULL &&
+        sealing_group(&commit->sealing, segment->seal, parts, &count) != BRD_OK)
+        result = -ENOMEM;
+    if (result == 0) {
+        header->checksum = checksum_of(segment->seed, parts, count);
+        result = brd_file_writev(commit->io, segment->fd, parts, count, segment->end);
+    }
     CRASH_POINT("group_written");
     if (result != 0) {
         atomic_fetch_add_explicit(&commit->write_errors, 1, memory_order_relaxed);
@@ -266,6 +284,7 @@ write_arena(struct commit *commit, struct queue_arena *arena)
         if (more)
             notify(commit);
     }
+    sealing_trim(&commit->sealing);
     queue_give_back(commit->queue, arena);
 }
 
@@ -286,7 +305,20 @@ next_is_ready(struct commit *commit, int *out_error)
     return ready;
 }
 
-/* Somebody asked for a new segment; one without a record will do. Nobody's write
+/* May what comes go into the current segment although a new one was asked for? */
+static bool
+is_as_new(struct commit *commit)
+{
+    const struct segment *current = commit->current;
+    bool same;
+
+    brd_mutex_lock(&commit->lock);
+    same = memcmp(current->header.key_id, brd_keyring_current(commit->keys), 16) == 0;
+    brd_mutex_unlock(&commit->lock);
+    return same && current->end == SEGMENT_HEADER_BYTES;
+}
+
+/* Somebody asked for a new segment; one without a record will do, under the current key. Nobody's write
  * waits for the preparation of another one because of that. */
 static void
 rotate_as_asked(struct commit *commit)
@@ -300,7 +332,7 @@ rotate_as_asked(struct commit *commit)
     brd_mutex_unlock(&commit->lock);
     if (version < first)
         return; /* it is in the other arena */
-    if (commit->current->end > SEGMENT_HEADER_BYTES) {
+    if (!is_as_new(commit)) {
         bool ready = next_is_ready(commit, &error);
 
         if (!ready && error == 0)
@@ -404,7 +436,7 @@ store_meta(struct commit *commit, uint64_t synced_version, uint64_t synced_lsn)
     commit->meta.slot.synced_lsn = synced_lsn;
     commit->meta.slot.last_version = synced_version;
     commit_note_time(commit);
-    result = meta_store(commit->io, commit->meta_fd, &commit->meta);
+    result = meta_store(commit->io, commit->meta_fd, &commit->meta, commit->meta_seal);
 #if BREAK_IGNORED_FSYNC
     result = 0;
 #endif
@@ -416,7 +448,44 @@ store_meta(struct commit *commit, uint64_t synced_version, uint64_t synced_lsn)
         return false;
     }
     brd_sequencer_set_ceiling(commit->sequencer, commit->meta.slot.ceiling);
+    commit_publish_meta(commit);
     return true;
+}
+
+void
+commit_publish_meta(struct commit *commit)
+{
+    brd_mutex_lock(&commit->lock);
+    memcpy(commit->meta_keys, commit->meta.slot_keys, sizeof(commit->meta_keys));
+    brd_mutex_unlock(&commit->lock);
+}
+
+/* Is there another ring than the one that meta is stored with? Where its current key is another
+ * one, store meta twice, so that neither slot is under the old one. */
+static void
+follow_keys(struct commit *commit)
+{
+    uint64_t version = atomic_load_explicit(&commit->synced_version, memory_order_relaxed);
+    uint64_t lsn = atomic_load_explicit(&commit->synced_lsn, memory_order_relaxed);
+    const struct brd_keyring *keys;
+    struct brd_seal *seal = NULL;
+
+    brd_mutex_lock(&commit->lock);
+    keys = commit->keys;
+    brd_mutex_unlock(&commit->lock);
+    if (BRD_LIKELY(keys == commit->meta_ring))
+        return;
+    if (memcmp(commit->meta.slot.key_id, brd_keyring_current(keys), 16) == 0) {
+        commit->meta_ring = keys;
+        return;
+    }
+    if (meta_use_key(&commit->meta, keys, &seal) != BRD_OK)
+        return; /* no memory now: the next tick tries again */
+    brd_seal_close(&commit->meta_seal);
+    commit->meta_seal = seal;
+    commit->meta_ring = keys;
+    if (store_meta(commit, version, lsn))
+        (void)store_meta(commit, version, lsn);
 }
 
 static void
@@ -655,6 +724,8 @@ syncer_main(void *arg)
         uint64_t wanted;
 
         beat(commit);
+        if (!poisoned(commit))
+            follow_keys(commit);
         if (!poisoned(commit) && (ceiling_is_near(commit) || meta_is_behind(commit)))
             (void)store_meta(commit,
                              atomic_load_explicit(&commit->synced_version, memory_order_relaxed),
@@ -756,6 +827,38 @@ commit_release(struct commit *commit, uint64_t version)
 }
 
 void
+commit_set_keys(struct commit *commit, const struct brd_keyring *keys)
+{
+    struct segment *stale = NULL;
+
+    brd_mutex_lock(&commit->lock);
+    commit->keys = keys;
+    if (commit->next != NULL &&
+        memcmp(commit->next->header.key_id, brd_keyring_current(keys), 16) != 0) {
+        stale = commit->next;
+        commit->next = NULL;
+        commit->next_number--;
+        brd_cond_broadcast(&commit->files_wake);
+    }
+    brd_cond_signal(&commit->sync_wake);
+    brd_mutex_unlock(&commit->lock);
+    segment_close(commit->io, &stale);
+}
+
+bool
+commit_is_under(struct commit *commit, const uint8_t *key_id)
+{
+    bool under;
+
+    brd_mutex_lock(&commit->lock);
+    under = retention_is_under(&commit->retention, key_id) &&
+            memcmp(commit->meta_keys[0], key_id, 16) == 0 &&
+            memcmp(commit->meta_keys[1], key_id, 16) == 0;
+    brd_mutex_unlock(&commit->lock);
+    return under;
+}
+
+void
 commit_interrupt(struct commit *commit)
 {
     brd_mutex_lock(&commit->lock);
@@ -774,6 +877,7 @@ preparer_main(void *arg)
     brd_mutex_lock(&commit->lock);
     while (!commit->stop_preparer) {
         struct segment *segment = NULL;
+        const struct brd_keyring *keys = commit->keys;
         uint64_t number = commit->next_number;
         uint64_t asks = commit->next_asks;
         int result;
@@ -792,7 +896,19 @@ preparer_main(void *arg)
         brd_mutex_unlock(&commit->lock);
         result = segment_prepare(commit->io, commit->dir, number, commit->segment_bytes,
                                  commit->segment_bytes, &commit->hurry, &segment);
+        if (result == 0)
+            result = segment_seal(segment, keys, commit->uuid);
+        if (result != 0)
+            segment_close(commit->io, &segment);
         brd_mutex_lock(&commit->lock);
+        if (result == 0 &&
+            memcmp(brd_keyring_current(keys), brd_keyring_current(commit->keys), 16) != 0) {
+            /* The key has changed meanwhile: once more. */
+            brd_mutex_unlock(&commit->lock);
+            segment_close(commit->io, &segment);
+            brd_mutex_lock(&commit->lock);
+            continue;
+        }
         if (result == 0)
             commit->next_number++;
         else

@@ -7,6 +7,7 @@
 #include "wal/meta.h"
 #include "wal/queue.h"
 #include "wal/retain.h"
+#include "wal/sealing.h"
 #include "wal/segment.h"
 
 #include <pthread.h>
@@ -30,6 +31,7 @@ struct commit {
     void (*on_progress)(void *arg);
     void *arg;
     uint32_t epoch;
+    uint8_t uuid[16];
 
     struct brd_mutex lock;      /* BRD_RANK_WAL_STATE */
     struct brd_cond sync_wake;  /* the syncer */
@@ -37,8 +39,10 @@ struct commit {
     struct brd_cond turn_done;  /* whoever waits for a rotation, a release or a sync */
 
     /* Under lock. */
-    struct segment *current; /* owned; its `end` is the writer's alone */
-    struct segment *sealed;  /* owned list: full, not yet synced; oldest first */
+    const struct brd_keyring *keys; /* borrowed: what is begun is under its current key */
+    uint8_t meta_keys[2][16];       /* under which the slots of meta are */
+    struct segment *current;        /* owned; its `end` is the writer's alone */
+    struct segment *sealed;         /* owned list: full, not yet synced; oldest first */
     struct segment **sealed_tail;
     struct segment *next; /* owned: prepared */
     uint64_t next_number;
@@ -59,11 +63,15 @@ struct commit {
 
     /* The syncer's alone while it runs. */
     struct meta meta;
+    struct brd_seal *meta_seal;          /* owned; NULL: meta is not signed */
+    const struct brd_keyring *meta_ring; /* of which that is the current key */
     int meta_fd;
     uint64_t seen_beat;
     uint64_t stored_ns;   /* when meta was last stored, monotonic */
     uint64_t stored_last; /* newest version issued then */
     bool idle;            /* ... and none since the time before */
+
+    struct sealing sealing; /* the writer's alone */
 
     _Atomic uint64_t used_ns;   /* see brd_wal_note_time; relaxed */
     _Atomic bool hurry;         /* the writer waits for the next segment; relaxed */
@@ -110,6 +118,11 @@ commit_rotate(struct commit *commit, struct brd_wal_position *out_position);
 BRD_MUST_CHECK enum brd_status commit_wait_synced(struct commit *commit, uint64_t version);
 BRD_MUST_CHECK enum brd_status commit_release(struct commit *commit, uint64_t version);
 void commit_interrupt(struct commit *commit);
+void commit_set_keys(struct commit *commit, const struct brd_keyring *keys);
+bool commit_is_under(struct commit *commit, const uint8_t *key_id);
+
+/* Let others see under which keys meta is; for whoever has stored it. */
+void commit_publish_meta(struct commit *commit);
 
 /* Nothing is written any more: reports it once, closes the queue. Any thread,
  * no lock held. */

@@ -5,7 +5,8 @@
  *   DIR/wal/NUMBER.wal  segments (segment.c)
  *
  * open    locks, reads meta and the headers of segments; makes an empty
- *         directory into one with an identity. It changes nothing else.
+ *         directory into one with an identity. It changes nothing else, and nothing at all
+ *         where a file is under a key that is not there.
  * replay  walks the groups and finds the end of the log (reader.c).
  * start   makes that end final, each step safe to be cut short and repeated:
  *         1. make durable what was replayed and is not known to be: it may have been
@@ -55,7 +56,8 @@
 struct brd_wal {
     uint32_t magic;
     const struct brd_io *io;
-    char *dir; /* owned */
+    char *dir;                      /* owned */
+    const struct brd_keyring *keys; /* borrowed; NULL: none */
     bool read_only;
     bool replayed;
     bool started;
@@ -87,8 +89,10 @@ read_holder(struct brd_wal *wal, char *out, size_t size)
         snprintf(out, size, "unknown");
 }
 
+/* Take the lock. make false: if its file is there, and without changing that; lock_fd stays -1
+ * where it is not. */
 static enum brd_status
-lock_directory(struct brd_wal *wal, struct brd_wal_error *error)
+lock_directory(struct brd_wal *wal, bool make, struct brd_wal_error *error)
 {
     const struct brd_io *io = wal->io;
     enum brd_status status = BRD_OK;
@@ -98,11 +102,14 @@ lock_directory(struct brd_wal *wal, struct brd_wal_error *error)
 
     if (asprintf(&path, "%s/lock", wal->dir) < 0)
         return error_set(error, BRD_OUT_OF_MEMORY, wal->dir, 0, "out of memory");
-    wal->lock_fd = io->open(io->ctx, path, O_RDWR | O_CREAT);
-    if (wal->lock_fd < 0) {
-        status = error_io(error, wal->lock_fd, "open", path);
+    result = io->open(io->ctx, path, make ? O_RDWR | O_CREAT : O_RDWR);
+    if (result == -ENOENT && !make)
+        goto out;
+    if (result < 0) {
+        status = error_io(error, result, "open", path);
         goto out;
     }
+    wal->lock_fd = result;
     result = io->lock(io->ctx, wal->lock_fd);
     if (result == -EWOULDBLOCK) {
         read_holder(wal, text, sizeof(text));
@@ -115,14 +122,22 @@ lock_directory(struct brd_wal *wal, struct brd_wal_error *error)
         status = error_io(error, result, "lock", path);
         goto out;
     }
-    /* Nobody depends on the content, so failing to write it is no failure. */
+out:
+    free(path);
+    return status;
+}
+
+/* Nobody depends on the content, so failing to write it is no failure. */
+static void
+name_holder(struct brd_wal *wal)
+{
+    const struct brd_io *io = wal->io;
+    char text[32];
+
     snprintf(text, sizeof(text), "%ld\n", (long)getpid());
     if (io->ftruncate(io->ctx, wal->lock_fd, 0) == 0 &&
         brd_file_write(io, wal->lock_fd, text, strlen(text), 0) != 0)
         (void)io->ftruncate(io->ctx, wal->lock_fd, 0);
-out:
-    free(path);
-    return status;
 }
 
 static int
@@ -137,6 +152,8 @@ static enum brd_status
 make_identity(struct brd_wal *wal, struct brd_wal_error *error)
 {
     const struct brd_io *io = wal->io;
+    struct brd_seal *seal = NULL;
+    enum brd_status status;
     char path[4096];
     int result;
 
@@ -154,7 +171,11 @@ make_identity(struct brd_wal *wal, struct brd_wal_error *error)
     brd_random_fill(wal->found.slot.uuid, sizeof(wal->found.slot.uuid));
     wal->found.slot.uuid[6] = (uint8_t)((wal->found.slot.uuid[6] & 0x0f) | 0x40); /* version 4 */
     wal->found.slot.uuid[8] = (uint8_t)((wal->found.slot.uuid[8] & 0x3f) | 0x80);
-    result = meta_create(io, wal->dir, &wal->found);
+    status = meta_use_key(&wal->found, wal->keys, &seal);
+    if (status != BRD_OK)
+        return error_set(error, status, path, 0, "out of memory");
+    result = meta_create(io, wal->dir, &wal->found, seal);
+    brd_seal_close(&seal);
     return result == 0 ? BRD_OK : error_io(error, result, "create", path);
 }
 
@@ -173,25 +194,56 @@ make_directories(struct brd_wal *wal, struct brd_wal_error *error)
     return result == 0 ? BRD_OK : error_io(error, result, "make directories in", wal->dir);
 }
 
+/* What is there. BRD_NOT_FOUND: no meta. */
+static enum brd_status
+read_files(struct brd_wal *wal, struct brd_wal_error *error)
+{
+    enum brd_status status = meta_load(wal->io, wal->dir, wal->keys, &wal->found, error);
+
+    map_fini(&wal->map);
+    if (status != BRD_OK)
+        return status;
+    return map_load(wal->io, wal->dir, wal->keys, &wal->found.slot, &wal->map, error);
+}
+
+/* Read first and take possession then: a daemon that has not the keys of a directory leaves no
+ * trace in it. Where there is no lock yet, somebody may be quicker between the two. */
+static enum brd_status
+claim_files(struct brd_wal *wal, struct brd_wal_error *error)
+{
+    enum brd_status found = lock_directory(wal, false, error);
+    bool locked = wal->lock_fd >= 0;
+    enum brd_status status;
+
+    if (found == BRD_OK)
+        found = read_files(wal, error);
+    if (found != BRD_OK && found != BRD_NOT_FOUND)
+        return found;
+    status = make_directories(wal, error);
+    if (status == BRD_OK && !locked)
+        status = lock_directory(wal, true, error);
+    if (status != BRD_OK)
+        return status;
+    if (!locked)
+        found = read_files(wal, error);
+    if (found == BRD_OK || found == BRD_NOT_FOUND)
+        name_holder(wal);
+    return found;
+}
+
 static enum brd_status
 open_files(struct brd_wal *wal, struct brd_wal_error *error)
 {
-    enum brd_status status = BRD_OK;
+    enum brd_status status = wal->read_only ? read_files(wal, error) : claim_files(wal, error);
 
-    if (!wal->read_only)
-        status = make_directories(wal, error);
-    if (status == BRD_OK && !wal->read_only)
-        status = lock_directory(wal, error);
-    if (status == BRD_OK) {
-        status = meta_load(wal->io, wal->dir, &wal->found, error);
-        if (status == BRD_NOT_FOUND)
-            status = make_identity(wal, error);
+    if (status == BRD_NOT_FOUND) {
+        status = make_identity(wal, error);
+        if (status == BRD_OK)
+            status = read_files(wal, error);
     }
-    if (status != BRD_OK)
-        return status;
-    if (wal->found.doubtful && !wal->read_only)
+    if (status == BRD_OK && wal->found.doubtful && !wal->read_only)
         brd_diag_warning("one of the two slots of %s/meta is damaged; using the other", wal->dir);
-    return map_load(wal->io, wal->dir, &wal->found.slot, &wal->map, error);
+    return status;
 }
 
 static uint64_t
@@ -218,6 +270,7 @@ init_commit(struct brd_wal *wal, const struct brd_wal_options *options)
     commit->arg = options->arg;
     commit->sealed_tail = &commit->sealed;
     commit->meta_fd = -1;
+    commit->keys = options->keys;
     brd_mutex_init(&commit->lock, BRD_RANK_WAL_STATE);
     brd_cond_init(&commit->sync_wake);
     brd_cond_init(&commit->files_wake);
@@ -237,6 +290,7 @@ brd_wal_open(const struct brd_wal_options *options, struct brd_wal **out_wal,
     wal->magic = WAL_MAGIC;
     wal->io = options->io != NULL ? options->io : brd_io_real();
     wal->read_only = options->read_only;
+    wal->keys = options->keys;
     wal->lock_fd = -1;
     brd_mutex_init(&wal->reset_lock, BRD_RANK_WAL_STATE);
     init_commit(wal, options);
@@ -461,7 +515,7 @@ static enum brd_status
 store_meta(struct brd_wal *wal, struct brd_wal_error *error)
 {
     struct commit *commit = &wal->commit;
-    int result = meta_store(wal->io, commit->meta_fd, &commit->meta);
+    int result = meta_store(wal->io, commit->meta_fd, &commit->meta, commit->meta_seal);
 
     return result == 0 ? BRD_OK : error_io(error, result, "update meta in", wal->dir);
 }
@@ -472,6 +526,7 @@ begin_epoch(struct brd_wal *wal, struct brd_wal_error *error)
 {
     struct commit *commit = &wal->commit;
     struct meta_slot *slot = &commit->meta.slot;
+    enum brd_status status;
     char path[4096];
 
     snprintf(path, sizeof(path), "%s/meta", wal->dir);
@@ -480,6 +535,11 @@ begin_epoch(struct brd_wal *wal, struct brd_wal_error *error)
         return error_io(error, commit->meta_fd, "open", path);
     brd_sequencer_raise(commit->sequencer, version_floor(wal));
     commit->meta = wal->found;
+    memcpy(commit->uuid, slot->uuid, sizeof(commit->uuid));
+    commit->meta_ring = wal->keys;
+    status = meta_use_key(&commit->meta, wal->keys, &commit->meta_seal);
+    if (status != BRD_OK)
+        return error_set(error, status, path, 0, "out of memory");
     if (slot->epoch < wal->end.epoch)
         slot->epoch = wal->end.epoch; /* meta may be the older slot */
     slot->epoch++;
@@ -512,7 +572,6 @@ begin_segment(struct brd_wal *wal, struct brd_wal_error *error)
     int result;
 
     memcpy(header.uuid, commit->meta.slot.uuid, sizeof(header.uuid));
-    brd_random_fill(header.salt, sizeof(header.salt));
     if (last != NULL) {
         header.previous = last->number;
         memcpy(header.previous_salt, last->header.salt, sizeof(header.previous_salt));
@@ -521,7 +580,9 @@ begin_segment(struct brd_wal *wal, struct brd_wal_error *error)
                              NULL, &segment);
     if (result != 0)
         return error_io(error, result, "make a segment in", wal->dir);
-    result = segment_begin(wal->io, segment, &header);
+    result = segment_seal(segment, wal->keys, header.uuid);
+    if (result == 0)
+        result = segment_begin(wal->io, segment, &header);
     if (result == 0)
         result = wal->io->fdatasync(wal->io->ctx, segment->fd);
     CRASH_POINT("first_segment_begun");
@@ -572,6 +633,8 @@ note_kept(struct brd_wal *wal)
             .start_lsn = commit->current->header.start_lsn,
             .bytes = commit->current->room,
         };
+        const struct segment_header *header =
+            i < wal->end.kept ? &segment->header : &commit->current->header;
 
         if (retention_reserve(&commit->retention, 1) != BRD_OK)
             return BRD_OUT_OF_MEMORY;
@@ -582,6 +645,7 @@ note_kept(struct brd_wal *wal)
                 .start_lsn = segment->header.start_lsn,
                 .bytes = i + 1 < wal->end.kept ? segment->file_bytes : wal->end.end_offset,
             };
+        memcpy(kept.key_id, header->key_id, sizeof(kept.key_id));
         retention_add(&commit->retention, &kept);
         atomic_fetch_add_explicit(&commit->segment_bytes_total, kept.bytes, memory_order_relaxed);
     }
@@ -624,6 +688,10 @@ brd_wal_start(struct brd_wal *wal, struct brd_wal_error *out_error)
     CRASH_POINT("start_segment");
     if (status != BRD_OK)
         return status;
+    /* begin_epoch and begin_segment have stored meta, each in another slot. */
+    BRD_CHECK(memcmp(commit->meta.slot_keys[0], brd_keyring_current(wal->keys), 16) == 0 &&
+              memcmp(commit->meta.slot_keys[1], brd_keyring_current(wal->keys), 16) == 0);
+    commit_publish_meta(commit);
     drop_released(wal);
     cut_last(wal);
     brd_sequencer_set_ceiling(commit->sequencer, commit->meta.slot.ceiling);
@@ -661,7 +729,7 @@ record_stop(struct brd_wal *wal)
     commit->meta.slot.synced_lsn = atomic_load_explicit(&commit->synced_lsn, memory_order_acquire);
     commit->meta.slot.last_version = brd_sequencer_last(commit->sequencer);
     commit_note_time(commit);
-    return meta_store(io, commit->meta_fd, &commit->meta);
+    return meta_store(io, commit->meta_fd, &commit->meta, commit->meta_seal);
 }
 
 enum brd_status
@@ -706,6 +774,8 @@ brd_wal_close(struct brd_wal **wal_at)
     segment_close(wal->io, &commit->current);
     segment_close(wal->io, &commit->next);
     brd_file_close(wal->io, &commit->meta_fd);
+    brd_seal_close(&commit->meta_seal);
+    sealing_fini(&commit->sealing);
     if (wal->queue_ready)
         queue_fini(&wal->queue);
     map_fini(&wal->map);
@@ -793,6 +863,28 @@ brd_wal_base_version(const struct brd_wal *wal)
     return wal->map.count > 0 && wal->map.segments[0].begun
                ? wal->map.segments[0].header.base_version
                : 0;
+}
+
+void
+brd_wal_set_keys(struct brd_wal *wal, const struct brd_keyring *keys)
+{
+    BRD_CHECK(wal->magic == WAL_MAGIC && wal->started);
+    commit_set_keys(&wal->commit, keys);
+}
+
+bool
+brd_wal_is_under(struct brd_wal *wal, const uint8_t *key_id)
+{
+    bool under = true;
+    size_t i;
+
+    if (wal->started)
+        return commit_is_under(&wal->commit, key_id);
+    for (i = 0; under && i < wal->map.count; i++)
+        under = !wal->map.segments[i].begun ||
+                memcmp(wal->map.segments[i].header.key_id, key_id, 16) == 0;
+    return under && memcmp(wal->found.slot_keys[0], key_id, 16) == 0 &&
+           memcmp(wal->found.slot_keys[1], key_id, 16) == 0;
 }
 
 struct brd_wal_position
@@ -896,6 +988,7 @@ brd_wal_get_identity(const struct brd_wal *wal, struct brd_wal_identity *out_ide
         .clean = (slot->flags & META_CLEAN) != 0,
     };
     memcpy(out_identity->uuid, slot->uuid, sizeof(slot->uuid));
+    memcpy(out_identity->key_ids, wal->found.slot_keys, sizeof(out_identity->key_ids));
 }
 
 /* ---- Statistics ---- */
