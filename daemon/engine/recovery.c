@@ -134,16 +134,18 @@ loader_main(void *arg)
     struct redo redo = { .engine = load->replay->redo.engine, .error = &loader->error };
     struct brd_snapshot_error error;
     struct brd_bytes records;
-    struct brd_buf buf;
+    struct snapshot_lane lane;
     uint64_t offset;
 
-    brd_buf_init(&buf);
-    do {
+    loader->status = snapshot_lane_open(&lane, &load->reader, &error);
+    if (loader->status != BRD_OK)
+        snprintf(loader->error.text, sizeof(loader->error.text), "%s", error.text);
+    while (loader->status == BRD_OK && !atomic_load_explicit(&load->failed, memory_order_relaxed)) {
         if (loader == load->replay->teller)
             loader->status = check_stop(&redo);
         if (loader->status != BRD_OK)
             break;
-        loader->status = snapshot_next_block(&load->reader, &buf, &records, &offset, &error);
+        loader->status = snapshot_next_block(&load->reader, &lane, &records, &offset, &error);
         if (loader->status == BRD_NOT_FOUND)
             break;
         if (loader->status == BRD_OK)
@@ -155,9 +157,8 @@ loader_main(void *arg)
             tell_progress(load->replay, "the snapshot loaded",
                           atomic_load_explicit(&load->done, memory_order_relaxed),
                           load->reader.info.bytes);
-    } while (loader->status == BRD_OK &&
-             !atomic_load_explicit(&load->failed, memory_order_relaxed));
-    brd_buf_fini(&buf);
+    }
+    snapshot_lane_close(&lane);
     if (loader->status == BRD_NOT_FOUND)
         loader->status = BRD_OK;
     if (loader->status != BRD_OK)
@@ -217,7 +218,7 @@ load_snapshot(struct replay *replay, uint64_t version)
     path = snapshot_path(engine->options.data_dir, version);
     if (path == NULL)
         return redo_give_up(&replay->redo, BRD_OUT_OF_MEMORY, "out of memory");
-    status = snapshot_open(&load.reader, io_of(engine), path, &error);
+    status = snapshot_open(&load.reader, io_of(engine), keys_ring(engine), path, &error);
     if (status != BRD_OK) {
         free(path);
         return redo_give_up(&replay->redo, status, "%s", error.text);
@@ -420,6 +421,7 @@ recovery_run(struct brd_engine *engine, struct brd_engine_error *out_error)
     struct brd_wal_options options = {
         .dir = engine->options.data_dir,
         .io = engine->options.io,
+        .keys = keys_ring(engine),
         .clock = engine->clock,
         .sequencer = &engine->sequencer,
         .segment_bytes = engine->options.wal_segment_bytes,
@@ -478,8 +480,8 @@ choose_snapshot(struct replay *replay, uint64_t *out_version, uint64_t *out_earl
     size_t count = 0;
     size_t i;
 
-    status =
-        brd_snapshot_list(io_of(engine), dir, brd_wal_uuid(engine->wal), &files, &count, &error);
+    status = brd_snapshot_list(io_of(engine), keys_ring(engine), dir, brd_wal_uuid(engine->wal),
+                               &files, &count, &error);
     if (status != BRD_OK)
         return redo_give_up(&replay->redo, status, "%s", error.text);
     *out_version = 0;

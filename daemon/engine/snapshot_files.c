@@ -173,8 +173,8 @@ snapshot_newest(const struct brd_io *io, const char *data_dir, uint64_t *out_sta
 }
 
 enum brd_status
-brd_snapshot_check(const struct brd_io *io, const char *data_dir, struct brd_bytes uuid,
-                   uint64_t base_version, uint64_t end_version, bool whole,
+brd_snapshot_check(const struct brd_io *io, const struct brd_keyring *keys, const char *data_dir,
+                   struct brd_bytes uuid, uint64_t base_version, uint64_t end_version, bool whole,
                    struct brd_snapshot_info *out_info, struct brd_snapshot_error *out_error)
 {
     struct snapshot_reader reader;
@@ -192,9 +192,9 @@ brd_snapshot_check(const struct brd_io *io, const char *data_dir, struct brd_byt
     if (path == NULL)
         return snapshot_error(out_error, BRD_OUT_OF_MEMORY, data_dir, 0, "out of memory");
     if (whole) {
-        status = snapshot_verify(io, path, out_info, out_error);
+        status = snapshot_verify(io, keys, path, out_info, out_error);
     } else {
-        status = snapshot_open(&reader, io, path, out_error);
+        status = snapshot_open(&reader, io, keys, path, out_error);
         if (status == BRD_OK) {
             *out_info = reader.info;
             snapshot_close(&reader);
@@ -213,23 +213,22 @@ visit_blocks(struct snapshot_reader *reader, const struct brd_snapshot_visitor *
 {
     struct brd_bytes records;
     struct brd_bytes payload;
-    enum brd_status status;
-    struct brd_buf buf;
+    struct snapshot_lane lane;
+    enum brd_status status = snapshot_lane_open(&lane, reader, error);
     uint64_t offset;
     uint64_t version;
 
-    brd_buf_init(&buf);
-    do {
-        status = snapshot_next_block(reader, &buf, &records, &offset, error);
+    while (status == BRD_OK) {
+        status = snapshot_next_block(reader, &lane, &records, &offset, error);
         while (status == BRD_OK && snapshot_next_record(&records, &version, &payload))
             status = visitor->record(visitor->arg, version, payload);
-    } while (status == BRD_OK);
-    brd_buf_fini(&buf);
+    }
+    snapshot_lane_close(&lane);
     return status == BRD_NOT_FOUND ? BRD_OK : status;
 }
 
 enum brd_status
-brd_snapshot_visit(const struct brd_io *io, const char *data_dir,
+brd_snapshot_visit(const struct brd_io *io, const struct brd_keyring *keys, const char *data_dir,
                    const struct brd_snapshot_visitor *visitor, struct brd_snapshot_error *out_error)
 {
     struct snapshot_reader reader;
@@ -245,7 +244,7 @@ brd_snapshot_visit(const struct brd_io *io, const char *data_dir,
     path = snapshot_path(data_dir, version);
     if (path == NULL)
         return snapshot_error(out_error, BRD_OUT_OF_MEMORY, data_dir, 0, "out of memory");
-    status = snapshot_open(&reader, io, path, out_error);
+    status = snapshot_open(&reader, io, keys, path, out_error);
     if (status == BRD_OK) {
         status = visitor->begin(visitor->arg, path, &reader.info);
         if (status == BRD_OK)
@@ -289,8 +288,8 @@ newer_first(const void *a, const void *b)
 
 /* Read one to its end. Returns BRD_OK also where it is damaged. */
 static enum brd_status
-judge_file(const struct brd_io *io, const char *data_dir, struct brd_bytes uuid,
-           struct brd_snapshot_file *file, struct brd_snapshot_error *error)
+judge_file(const struct brd_io *io, const struct brd_keyring *keys, const char *data_dir,
+           struct brd_bytes uuid, struct brd_snapshot_file *file, struct brd_snapshot_error *error)
 {
     char *path = snapshot_path(data_dir, file->start_version);
     int result;
@@ -305,7 +304,7 @@ judge_file(const struct brd_io *io, const char *data_dir, struct brd_bytes uuid,
     brd_file_close(io, &fd);
     if (result < 0)
         return snapshot_io_error(error, result, "read", file->path);
-    file->status = snapshot_verify(io, file->path, &file->info, &file->error);
+    file->status = snapshot_verify(io, keys, file->path, &file->info, &file->error);
     if (file->status == BRD_OK)
         file->status = snapshot_check_fit(&file->info, file->path, file->start_version, uuid, 0,
                                           UINT64_MAX, &file->error);
@@ -316,8 +315,8 @@ judge_file(const struct brd_io *io, const char *data_dir, struct brd_bytes uuid,
 }
 
 enum brd_status
-brd_snapshot_list(const struct brd_io *io, const char *data_dir, struct brd_bytes uuid,
-                  struct brd_snapshot_file **out_files, size_t *out_count,
+brd_snapshot_list(const struct brd_io *io, const struct brd_keyring *keys, const char *data_dir,
+                  struct brd_bytes uuid, struct brd_snapshot_file **out_files, size_t *out_count,
                   struct brd_snapshot_error *out_error)
 {
     struct listing listing = { .files = NULL };
@@ -333,7 +332,7 @@ brd_snapshot_list(const struct brd_io *io, const char *data_dir, struct brd_byte
     if (listing.count > 0)
         qsort(listing.files, listing.count, sizeof(*listing.files), newer_first);
     for (i = 0; status == BRD_OK && i < listing.count; i++)
-        status = judge_file(io, data_dir, uuid, &listing.files[i], out_error);
+        status = judge_file(io, keys, data_dir, uuid, &listing.files[i], out_error);
     if (status != BRD_OK) {
         free(listing.files);
         return status;
@@ -342,6 +341,60 @@ brd_snapshot_list(const struct brd_io *io, const char *data_dir, struct brd_byte
     *out_count = listing.count;
     return BRD_OK;
 }
+
+/* ---- Keys ---- */
+
+struct key_use {
+    const struct brd_io *io;
+    const char *data_dir;
+    brd_wal_key_fn fn;
+    void *arg;
+};
+
+static bool
+is_unfinished(const char *name)
+{
+    return strlen(name) == NAME_DIGITS + 4 && strcmp(name + NAME_DIGITS, ".tmp") == 0;
+}
+
+static int
+tell_key(void *arg, const char *name)
+{
+    const struct key_use *use = arg;
+    struct snapshot_header header = { .magic = 0 };
+    uint64_t version;
+    char path[4096];
+    size_t size = 0;
+    int result;
+    int fd;
+
+    if (!snapshot_version_of(name, &version) && !is_unfinished(name))
+        return 0;
+    snprintf(path, sizeof(path), "%s/snapshots/%s", use->data_dir, name);
+    fd = use->io->open(use->io->ctx, path, O_RDONLY);
+    if (fd == -ENOENT)
+        return 0; /* gone since it was listed */
+    result = fd < 0 ? fd : brd_file_read(use->io, fd, &header, sizeof(header), 0, &size);
+    brd_file_close(use->io, &fd);
+    if (result != 0)
+        return result;
+    return use->fn(use->arg, path,
+                   size == sizeof(header) && header.magic == SNAPSHOT_MAGIC ? header.key_id : NULL);
+}
+
+int
+snapshot_list_keys(const struct brd_io *io, const char *data_dir, brd_wal_key_fn fn, void *arg)
+{
+    struct key_use use = { .io = io, .data_dir = data_dir, .fn = fn, .arg = arg };
+    char path[4096];
+    int result;
+
+    snprintf(path, sizeof(path), "%s/snapshots", data_dir);
+    result = io->list(io->ctx, path, tell_key, &use);
+    return result == -ENOENT ? 0 : result;
+}
+
+/* ---- Removal ---- */
 
 struct removal {
     const struct brd_io *io;
@@ -354,13 +407,11 @@ remove_one(void *arg, const char *name)
 {
     const struct removal *removal = arg;
     char path[4096];
-    size_t length = strlen(name);
     uint64_t version = 0;
     bool finished = snapshot_version_of(name, &version);
     int result;
 
-    if (finished ? version >= removal->before
-                 : length != NAME_DIGITS + 4 || strcmp(name + NAME_DIGITS, ".tmp") != 0)
+    if (finished ? version >= removal->before : !is_unfinished(name))
         return 0;
     snprintf(path, sizeof(path), "%s/snapshots/%s", removal->data_dir, name);
     result = removal->io->unlink(removal->io->ctx, path);

@@ -49,6 +49,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -598,7 +599,7 @@ sync_is_due(struct commit *commit)
 /* ---- Segments that nobody needs ---- */
 
 /* Of the first n in the table: away with them. What cannot be removed costs space
- * until the next start tries again, and nothing else. */
+ * until the next release tries again, and nothing else. */
 static void
 remove_oldest(struct commit *commit, size_t n)
 {
@@ -617,10 +618,12 @@ remove_oldest(struct commit *commit, size_t n)
         path = segment_path(commit->dir, segment.number);
         result = path == NULL ? -ENOMEM : io->unlink(io->ctx, path);
         CRASH_POINT("segment_released");
-        if (result != 0 && result != -ENOENT)
-            brd_diag_warning("cannot remove %s, which is not needed any more: %s; the next start "
-                             "tries again",
+        if (result != 0 && result != -ENOENT) {
+            brd_diag_warning("cannot remove %s, which is not needed any more: %s; the next "
+                             "checkpoint tries again",
                              path != NULL ? path : "a segment", brd_file_error(result));
+            commit->left_behind = true;
+        }
         free(path);
         atomic_fetch_sub_explicit(&commit->segments, 1, memory_order_relaxed);
         atomic_fetch_sub_explicit(&commit->segment_bytes_total, segment.bytes,
@@ -648,10 +651,43 @@ forget_oldest(struct commit *commit, size_t n)
     return true;
 }
 
+/* Segments that were given up and could not be removed then. */
+static int
+remove_left_behind(void *arg, const char *name)
+{
+    struct commit *commit = arg;
+    uint64_t number = segment_number_of(name);
+    char *path;
+    int result;
+
+    if (number == 0 || number >= commit->meta.slot.first_segment)
+        return 0;
+    path = segment_path(commit->dir, number);
+    result = path == NULL ? -ENOMEM : commit->io->unlink(commit->io->ctx, path);
+    free(path);
+    if (result != 0 && result != -ENOENT)
+        commit->left_behind = true;
+    return 0;
+}
+
 static void
-release_segments(struct commit *commit, uint64_t wanted)
+remove_what_was_left(struct commit *commit)
+{
+    char path[4096];
+
+    commit->left_behind = false;
+    snprintf(path, sizeof(path), "%s/wal", commit->dir);
+    if (commit->io->list(commit->io->ctx, path, remove_left_behind, commit) != 0)
+        commit->left_behind = true;
+}
+
+static void
+release_segments(struct commit *commit, uint64_t wanted, uint64_t asked)
 {
     size_t n;
+
+    if (commit->left_behind)
+        remove_what_was_left(commit);
 
     /* The first that stays must be known to be durable before the others go. */
     sync_written(commit);
@@ -668,21 +704,20 @@ release_segments(struct commit *commit, uint64_t wanted)
     brd_mutex_lock(&commit->lock);
     if (n > 0)
         retention_drop(&commit->retention, n);
-    commit->released_version = wanted;
+    commit->releases_done = asked;
     brd_cond_broadcast(&commit->turn_done);
     brd_mutex_unlock(&commit->lock);
 }
 
-/* What may be released now; 0: nothing. */
-static uint64_t
-release_wanted(struct commit *commit)
+/* Has somebody asked? Then for the release of what. */
+static bool
+release_wanted(struct commit *commit, uint64_t *out_version, uint64_t *out_asked)
 {
-    uint64_t wanted;
-
     brd_mutex_lock(&commit->lock);
-    wanted = commit->release_version > commit->released_version ? commit->release_version : 0;
+    *out_version = commit->release_version;
+    *out_asked = commit->releases_asked;
     brd_mutex_unlock(&commit->lock);
-    return wanted;
+    return *out_asked > commit->releases_done;
 }
 
 /* Wait until there may be something to do. False: stopping. */
@@ -694,7 +729,7 @@ syncer_wait(struct commit *commit)
 
     brd_mutex_lock(&commit->lock);
     stop = commit->stop_syncer;
-    if (!stop && commit->release_version <= commit->released_version &&
+    if (!stop && commit->releases_asked == commit->releases_done &&
         (commit->sync_wanted <=
              atomic_load_explicit(&commit->synced_version, memory_order_relaxed) ||
          atomic_load_explicit(&commit->synced_version, memory_order_relaxed) ==
@@ -722,6 +757,7 @@ syncer_main(void *arg)
 
     for (;;) {
         uint64_t wanted;
+        uint64_t asked;
 
         beat(commit);
         if (!poisoned(commit))
@@ -734,9 +770,8 @@ syncer_main(void *arg)
             sync_written(commit);
             continue;
         }
-        wanted = poisoned(commit) ? 0 : release_wanted(commit);
-        if (wanted != 0) {
-            release_segments(commit, wanted);
+        if (!poisoned(commit) && release_wanted(commit, &wanted, &asked)) {
+            release_segments(commit, wanted, asked);
             continue;
         }
         if (!syncer_wait(commit) && !sync_is_due(commit))
@@ -815,12 +850,14 @@ enum brd_status
 commit_release(struct commit *commit, uint64_t version)
 {
     enum brd_status status = BRD_OK;
+    uint64_t asked;
 
     brd_mutex_lock(&commit->lock);
     if (version > commit->release_version)
         commit->release_version = version;
+    asked = ++commit->releases_asked;
     brd_cond_signal(&commit->sync_wake);
-    while (status == BRD_OK && commit->released_version < version)
+    while (status == BRD_OK && commit->releases_done < asked)
         status = wait_turn(commit);
     brd_mutex_unlock(&commit->lock);
     return status;

@@ -57,7 +57,9 @@ struct commit {
     int rotate_error;                /* of the last of them; 0: none */
     struct brd_wal_position rotated; /* where the last of them was */
     uint64_t release_version;        /* what is at or below it need not be kept */
-    uint64_t released_version;       /* ... and has been looked at for that */
+    uint64_t releases_asked;         /* for that to be looked at ... */
+    uint64_t releases_done;          /* ... and how many of them are over */
+    bool left_behind;                /* some segments below the first one could not be removed */
     unsigned waiting;                /* threads in turn_done */
     bool interrupted;                /* they are to give up */
 

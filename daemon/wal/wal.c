@@ -279,7 +279,7 @@ drop_rest(struct brd_wal *wal, struct brd_wal_error *error)
 static int
 drop_released_one(void *arg, const char *name)
 {
-    const struct brd_wal *wal = arg;
+    struct brd_wal *wal = arg;
     uint64_t number = segment_number_of(name);
     char *path;
     int result;
@@ -288,9 +288,11 @@ drop_released_one(void *arg, const char *name)
         return 0;
     path = segment_path(wal->dir, number);
     result = path == NULL ? -ENOMEM : wal->io->unlink(wal->io->ctx, path);
-    if (result != 0 && result != -ENOENT)
+    if (result != 0 && result != -ENOENT) {
         brd_diag_warning("cannot remove %s, which is not needed any more: %s",
                          path != NULL ? path : name, brd_file_error(result));
+        wal->commit.left_behind = true;
+    }
     free(path);
     return 0;
 }

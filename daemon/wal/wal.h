@@ -190,11 +190,20 @@ BRD_MUST_CHECK enum brd_status brd_wal_wait_synced(struct brd_wal *wal, uint64_t
 
 /* Something else keeps, durably, all that was written up to version: remove the
  * segments that hold nothing else, and wait for that. A file that cannot be
- * removed is a warning. Returns as brd_wal_wait_synced. */
+ * removed is a warning, and tried again the next time. Returns as brd_wal_wait_synced. */
 BRD_MUST_CHECK enum brd_status brd_wal_release(struct brd_wal *wal, uint64_t version);
 
 /* From now on nobody waits in the three above. Any thread. */
 void brd_wal_interrupt(struct brd_wal *wal);
+
+/* Under which key is a file? key_id: zeros: it is not encrypted; NULL: it does not tell.
+ * Anything but 0 ends the listing. */
+typedef int (*brd_wal_key_fn)(void *arg, const char *path, const uint8_t *key_id);
+
+/* Call fn for each segment that was begun and each slot of meta, as they are on the disk now.
+ * Of a running log too. Returns 0, -errno, or what else fn returned. Any thread. */
+BRD_MUST_CHECK int
+brd_wal_list_keys(const struct brd_io *io, const char *dir, brd_wal_key_fn fn, void *arg);
 
 /* Every version that replay gives is above it; 0 where the log goes back to its
  * beginning. Once open, until start. */

@@ -77,7 +77,7 @@ make_file(const uint8_t *data, size_t size)
     memcpy(&header, data, sizeof(header));
     header.magic = SNAPSHOT_MAGIC;
     header.format = SNAPSHOT_FORMAT;
-    header.flags = 0;
+    /* Sealed, there is no key to open it with. */
     memcpy(file, &header, sizeof(header));
     memcpy(file + SNAPSHOT_HEADER_BYTES, data + sizeof(header), size - sizeof(header));
     file_size = SNAPSHOT_HEADER_BYTES + size - sizeof(header);
@@ -94,15 +94,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct snapshot_reader reader;
     struct brd_snapshot_error error;
     struct brd_bytes records;
-    struct brd_buf buf;
+    struct snapshot_lane lane;
     uint64_t seen = 0;
     uint64_t offset;
 
     if (!make_file(data, size) ||
-        snapshot_open(&reader, &one_file, "/data/snapshots/1.snap", &error) != BRD_OK)
+        snapshot_open(&reader, &one_file, NULL, "/data/snapshots/1.snap", &error) != BRD_OK)
         return 0;
-    brd_buf_init(&buf);
-    while (snapshot_next_block(&reader, &buf, &records, &offset, &error) == BRD_OK) {
+    BRD_CHECK(snapshot_lane_open(&lane, &reader, &error) == BRD_OK);
+    while (snapshot_next_block(&reader, &lane, &records, &offset, &error) == BRD_OK) {
         struct brd_bytes payload;
         uint64_t version;
 
@@ -118,7 +118,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         BRD_CHECK(records.size == 0);
     }
     BRD_CHECK(seen <= size);
-    brd_buf_fini(&buf);
+    snapshot_lane_close(&lane);
     snapshot_close(&reader);
     return 0;
 }

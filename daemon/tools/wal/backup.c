@@ -39,8 +39,8 @@ find_snapshot(const struct brd_io *io, const char *dir, const struct brd_keyring
 
     if (status != BRD_OK)
         return status;
-    status = brd_snapshot_check(io, dir, brd_wal_uuid(wal), brd_wal_base_version(wal), UINT64_MAX,
-                                false, out_info, &snapshot_error);
+    status = brd_snapshot_check(io, keys, dir, brd_wal_uuid(wal), brd_wal_base_version(wal),
+                                UINT64_MAX, false, out_info, &snapshot_error);
     if (status != BRD_OK)
         health_take_error(error, &snapshot_error);
     brd_wal_close(&wal);

@@ -58,7 +58,7 @@ health_check(const struct health_source *source, struct health *out_health,
     if (out_health->report.last_version > out_health->last_version)
         out_health->last_version = out_health->report.last_version;
     if (status == BRD_OK) {
-        status = brd_snapshot_check(source->io, source->dir, brd_wal_uuid(wal),
+        status = brd_snapshot_check(source->io, source->keys, source->dir, brd_wal_uuid(wal),
                                     out_health->base_version, out_health->last_version,
                                     source->whole, &out_health->snapshot, &error);
         if (status != BRD_OK)

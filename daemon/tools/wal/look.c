@@ -110,7 +110,8 @@ dump_snapshot(struct tool *tool)
                                                   .begin = on_begin,
                                                   .record = on_entry };
     struct brd_snapshot_error error = { .text = "out of memory" };
-    enum brd_status status = brd_snapshot_visit(brd_io_real(), tool->operands[0], &visitor, &error);
+    enum brd_status status =
+        brd_snapshot_visit(brd_io_real(), tool->keys, tool->operands[0], &visitor, &error);
 
     return end_look(&look, snapshot_failed(&look, status, &error));
 }

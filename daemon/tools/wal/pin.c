@@ -227,8 +227,9 @@ look(const struct pin *pin, struct brd_wal_error *error)
 
     if (status != BRD_OK)
         return status;
-    status = brd_snapshot_check(&pin->io, pin->dir, brd_wal_uuid(wal), brd_wal_base_version(wal),
-                                UINT64_MAX, false, &info, &snapshot_error);
+    status =
+        brd_snapshot_check(&pin->io, pin->keys, pin->dir, brd_wal_uuid(wal),
+                           brd_wal_base_version(wal), UINT64_MAX, false, &info, &snapshot_error);
     memcpy(error->text, snapshot_error.text, sizeof(error->text));
     brd_wal_close(&wal);
     return status;

@@ -57,6 +57,7 @@ rewind_pinned(struct tool *tool, const struct pin *pin, const char *to_dir, bool
 {
     struct brd_rewind rewind = { .from_dir = tool->operands[0],
                                  .from_io = pin_io(pin),
+                                 .keys = tool->keys,
                                  .to_dir = to_dir,
                                  .version = tool->filter.to };
     struct brd_engine_error engine_error;

@@ -59,7 +59,7 @@ examine(struct repair *repair)
     status =
         brd_wal_survey(brd_io_real(), repair->dir, repair->tool->keys, &repair->survey, &error);
     if (status == BRD_OK) {
-        status = brd_snapshot_list(brd_io_real(), repair->dir,
+        status = brd_snapshot_list(brd_io_real(), tool->keys, repair->dir,
                                    brd_bytes(repair->survey.identity.uuid, 16), &repair->snapshots,
                                    &repair->snapshot_count, &snapshot_error);
         if (status != BRD_OK)
