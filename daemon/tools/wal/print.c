@@ -391,8 +391,11 @@ print_keys(const struct print *print, const struct health *health, const struct 
     static const uint8_t none[2][16];
     const struct brd_wal_identity *identity = &health->identity;
     bool any = memcmp(identity->key_ids, none, sizeof(none)) != 0;
+    bool snapshot = health->snapshot.start_version != 0;
     size_t i;
 
+    if (snapshot)
+        any = any || memcmp(health->snapshot.key_id, none[0], sizeof(none[0])) != 0;
     for (i = 0; i < count; i++)
         any = any || memcmp(runs[i].key_id, none[0], sizeof(none[0])) != 0;
     if (!any)
@@ -400,6 +403,8 @@ print_keys(const struct print *print, const struct health *health, const struct 
     print_key(print, identity->key_ids[0], "meta", 0, 0);
     if (memcmp(identity->key_ids[0], identity->key_ids[1], sizeof(none[0])) != 0)
         print_key(print, identity->key_ids[1], "meta", 0, 0);
+    if (snapshot)
+        print_key(print, health->snapshot.key_id, "snapshot", 0, 0);
     for (i = 0; i < count; i++)
         print_key(print, runs[i].key_id, "segment", runs[i].first, runs[i].last);
 }
