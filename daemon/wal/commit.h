@@ -96,6 +96,16 @@ struct commit {
     bool writer_runs, syncer_runs, preparer_runs;
 };
 
+#define COMMIT_TICK_NS (UINT64_C(200) * BRD_NS_PER_MS) /* threads look around so often */
+
+/* Tell whoever listens that something has moved. No lock held. */
+void commit_notify(struct commit *commit);
+
+bool commit_is_poisoned(const struct commit *commit);
+
+/* The syncer's thread; arg: the commit. */
+void *commit_syncer(void *arg);
+
 /* The bound for versions that meta should promise now, and whether it must be
  * moved. */
 uint64_t commit_ceiling(const struct commit *commit);

@@ -19,7 +19,7 @@
  *            cut short here) and a ceiling above every version ever issued;
  *         4. a new segment that says where the log had ended, then meta again,
  *            so that it can no longer go missing unnoticed;
- *         5. remove what lies before meta's first segment, which a release (commit.c)
+ *         5. remove what lies before meta's first segment, which a release (syncer.c)
  *            did not get round to. Not sooner: the meta that was found may have been in
  *            the page cache only, and the disk's one still name the first of them;
  *         6. give back the disk space behind the end of the old segment.
@@ -28,7 +28,7 @@
  *
  * The first segment of a life is small: it is pre-written before start returns.
  *
- * Queueing is in queue.c, threads and positions in commit.c. */
+ * Queueing is in queue.c, threads and positions in commit.c and syncer.c. */
 #include "wal/wal.h"
 
 #include "base/check.h"
