@@ -368,6 +368,59 @@ START_TEST(a_new_directory_is_under_the_key_from_the_beginning)
 }
 END_TEST
 
+START_TEST(a_log_under_the_other_cipher_is_read)
+{
+    struct segment_header header;
+    struct brd_seal *ours = NULL;
+    struct brd_seal *other = NULL;
+    uint8_t *page;
+    size_t i;
+
+    /* As a machine would write it whose CPU has no instructions for ours, or has. */
+    make_two();
+    page = bytes_of(test_segment(1));
+    memcpy(&header, page, sizeof(header));
+    ck_assert_int_eq(segment_open_seal(&header, test.options.keys, &ours), BRD_OK);
+    header.cipher =
+        header.cipher == BRD_SEAL_AES_256_GCM ? BRD_SEAL_CHACHA20_POLY1305 : BRD_SEAL_AES_256_GCM;
+    ck_assert_int_eq(segment_open_seal(&header, test.options.keys, &other), BRD_OK);
+    for (i = 0; i < 10; i++) {
+        uint8_t *records = page + places[i].offset + sizeof(struct group_header);
+        uint8_t aad[sizeof(struct group_header)];
+        struct group_header group;
+        struct brd_bytes sealed;
+
+        memcpy(&group, page + places[i].offset, sizeof(group));
+        group_aad(&group, aad);
+        sealed = brd_bytes(records, group.length);
+        ck_assert_int_eq(brd_seal_unpart(ours, group.lsn, brd_bytes(aad, sizeof(aad)), sealed,
+                                         records + group.length, records),
+                         BRD_OK);
+        ck_assert_int_eq(brd_seal_part(other, group.lsn, brd_bytes(aad, sizeof(aad)), &sealed, 1,
+                                       records, records + group.length),
+                         BRD_OK);
+        fix_group(places[i].path, places[i].offset);
+    }
+    header.checksum = 0;
+    memset(header.mac, 0, sizeof(header.mac));
+    memcpy(page, &header, sizeof(header));
+    ck_assert_int_eq(brd_seal_mac(other, brd_bytes(page, SEGMENT_HEADER_BYTES), header.mac),
+                     BRD_OK);
+    memcpy(page, &header, sizeof(header));
+    fix_header(page);
+    brd_seal_close(&ours);
+    brd_seal_close(&other);
+    test_up(&test);
+    ck_assert_uint_eq(test.replayed, 20);
+    test_down(&test);
+    /* Only the number of the cipher changed: other keys. */
+    page = bytes_of(test_segment(2));
+    page[offsetof(struct segment_header, cipher)] ^= 3;
+    fix_header(page);
+    must_be_forged(test_segment(2), 0);
+}
+END_TEST
+
 /* ---- Nobody else can change it ---- */
 
 START_TEST(every_flipped_bit_of_a_group_is_found_by_its_tag)
@@ -906,6 +959,7 @@ main(void)
     tcase_add_test(tcase, without_the_key_nothing_is_read_and_nothing_is_changed);
     tcase_add_test(tcase, a_log_is_read_over_all_keys_it_was_written_under);
     tcase_add_test(tcase, a_new_directory_is_under_the_key_from_the_beginning);
+    tcase_add_test(tcase, a_log_under_the_other_cipher_is_read);
     tcase_add_test(tcase, every_flipped_bit_of_a_group_is_found_by_its_tag);
     tcase_add_test(tcase, every_flipped_bit_of_a_header_is_found_by_its_mac);
     tcase_add_test(tcase, every_flipped_bit_of_meta_is_found_by_its_mac);
