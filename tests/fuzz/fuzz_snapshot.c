@@ -9,7 +9,7 @@
 #include "engine/engine.h"
 #include "engine/snapshot.h"
 
-#include "../support/rings.h"
+#include "tests/support/rings.h"
 
 #include <string.h>
 
