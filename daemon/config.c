@@ -21,12 +21,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define FILE_BYTES_MAX  (1 << 20)
 #define MEMORY_PERCENT  60
 #define FRAME_OVERHEAD  CONFIG_MB
 #define BUFFERS_LEAST   (256 * CONFIG_MB)
 #define NAMESPACE_WORD  "namespace "
+#define CREDENTIAL      "brindle.key"
 #define VALUE_SHOWN_MAX 100 /* of a wrong value, in a message */
 
 #define BALANCE_INTERVAL_NS   (250 * BRD_NS_PER_MS)
@@ -578,6 +580,24 @@ check_addresses(struct config *config, enum config_id id, struct config_error *e
     return BRD_OK;
 }
 
+/* Without the option: what the service manager gave us, if it did. */
+static enum brd_status
+find_credential(struct config *config, char *const *environment, struct config_error *error)
+{
+    const char *dir = get_variable(environment, "CREDENTIALS_DIRECTORY");
+    char path[4096];
+
+    if (!config_is_default(config, CONFIG_KEY_FILE) || dir == NULL || *dir == '\0')
+        return BRD_OK;
+    if ((size_t)snprintf(path, sizeof(path), "%s/" CREDENTIAL, dir) >= sizeof(path) ||
+        access(path, F_OK) != 0)
+        return BRD_OK;
+    return replace(&config->text[CONFIG_KEY_FILE], path) &&
+                   replace(&config->where[CONFIG_KEY_FILE], "CREDENTIALS_DIRECTORY")
+               ? BRD_OK
+               : no_memory(error);
+}
+
 static enum brd_status
 finish_storage(struct config *config, char *const *environment, struct config_error *error)
 {
@@ -624,6 +644,13 @@ finish_storage(struct config *config, char *const *environment, struct config_er
             "restart; warm is for durability none",
             where_of(config, CONFIG_WARM), config->text[CONFIG_DURABILITY],
             where_of(config, CONFIG_DURABILITY));
+    if (!none)
+        return find_credential(config, environment, error);
+    if (config_key_file(config) != NULL)
+        return fail(error,
+                    "%s: there is a key-file, but data-dir is none (%s): without a directory there "
+                    "is nothing to encrypt",
+                    where_of(config, CONFIG_KEY_FILE), where_of(config, CONFIG_DATA_DIR));
     return BRD_OK;
 }
 
@@ -879,10 +906,19 @@ config_help(struct brd_buf *out)
             append(out, "      default: %s\n", option->initial);
     }
     append(out,
-           "\nExit status: 0 orderly stop, 1 failure, 2 usage or configuration, 3 damaged data.\n");
+           "\nExit status: 0 orderly stop, 1 failure, 2 usage or configuration, 3 damaged data,\n"
+           "4 wrong key.\n");
 }
 
 /* ---- the modules' options ---- */
+
+const char *
+config_key_file(const struct config *config)
+{
+    const char *path = config->text[CONFIG_KEY_FILE];
+
+    return strcmp(path, "none") == 0 ? NULL : path;
+}
 
 uint64_t
 config_max_memory(const struct config *config)

@@ -90,6 +90,9 @@ BRD_MUST_CHECK enum brd_status
 config_server_options(struct config *config, struct brd_server_options *out_options);
 void config_server_limits(const struct config *config, struct brd_server_limits *out_limits);
 
+/* The path of the key file; NULL: none. Borrowed from config. */
+const char *config_key_file(const struct config *config);
+
 /* The memory limit in bytes, 0 for none, with auto worked out. */
 uint64_t config_max_memory(const struct config *config);
 

@@ -115,6 +115,10 @@ enum config_type {
     \
     X(DATA_DIR, "storage", "data-dir", TEXT, NULL, NULL, 0, 0, 0, 0, NULL, \
       "where the log is kept; none: in memory only. Default: $STATE_DIRECTORY, else ./brindle-data") \
+    X(KEY_FILE, "storage", "key-file", TEXT, "none", NULL, 0, 0, 0, 1, NULL, \
+      "the keys that what is in data-dir is encrypted under, one a line, the current one first; none: " \
+      "nothing is encrypted. SIGHUP reads the file again. Without the option " \
+      "$CREDENTIALS_DIRECTORY/brindle.key is used if it is there") \
     X(MAX_CLOCK_STEP, "storage", "max-clock-step", TIME, "1h", NULL, 0, BRD_NS_PER_S, CONFIG_NO_MAX, 0, \
       NULL, "a larger step forward of the system's clock is reported and not followed") \
     X(MAX_CLOCK_BEHIND, "storage", "max-clock-behind", TIME, "1h", NULL, 0, BRD_NS_PER_S, \

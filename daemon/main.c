@@ -6,8 +6,9 @@
  *      drain -> sync -> exit
  *
  * Signals are blocked in all threads and read from a descriptor here: SIGTERM
- * and SIGINT stop (a second one gives up what the engine keeps warm), SIGHUP reads the configuration again (all of it is taken
- * over, or, where anything in it is wrong, nothing).
+ * and SIGINT stop (a second one gives up what the engine keeps warm), SIGHUP reads the
+ * configuration again, and the key file (all of it is taken over, or, where anything in it is
+ * wrong, nothing).
  *
  * The watchdog of systemd is only fed while every worker, the acceptor and the
  * engine's background threads show signs of life. */
@@ -16,6 +17,7 @@
 #include "base/diag.h"
 #include "config.h"
 #include "host.h"
+#include "key_file.h"
 #include "process_stats.h"
 
 #include <errno.h>
@@ -89,6 +91,7 @@ struct watchdog {
 struct daemon {
     char *const *argv; /* without the program's name */
     struct config config;
+    struct key_rings keys;
     struct brd_clock *clock;
     struct brd_engine *engine;
     struct brd_server *server;
@@ -223,6 +226,7 @@ create_engine(struct daemon *daemon)
     struct brd_engine_options options;
 
     config_engine_options(&daemon->config, &options);
+    options.keys = key_file_ring(&daemon->keys);
     options.clock = daemon->clock;
     options.on_progress = on_progress;
     options.on_held = on_held;
@@ -366,6 +370,15 @@ say_changed(void *arg, const char *key, const char *old_value, const char *new_v
                          old_value, new_value);
 }
 
+/* The keys first: they are what may still be refused. */
+static enum brd_status
+reload_all(struct daemon *daemon, struct config *fresh, struct config_error *error)
+{
+    enum brd_status status = config_load(daemon->argv, environ, fresh, error);
+
+    return status == BRD_OK ? key_file_reload(&daemon->keys, fresh, daemon->engine, error) : status;
+}
+
 static void
 reload(struct daemon *daemon)
 {
@@ -374,7 +387,7 @@ reload(struct daemon *daemon)
 
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
                (unsigned long long)(brd_clock_mono_ns(daemon->clock) / BRD_NS_PER_US));
-    if (config_load(daemon->argv, environ, &fresh, &error) == BRD_OK) {
+    if (reload_all(daemon, &fresh, &error) == BRD_OK) {
         struct brd_server_limits limits;
 
         config_take_reloadable(&daemon->config, &fresh, say_changed, NULL);
@@ -451,6 +464,7 @@ destroy(struct daemon *daemon)
     }
     brd_server_destroy(&daemon->server);
     brd_engine_destroy(&daemon->engine);
+    key_file_close(&daemon->keys);
     brd_clock_destroy(&daemon->clock);
     if (daemon->signal_fd >= 0)
         close(daemon->signal_fd);
@@ -514,6 +528,9 @@ main(int argc, char **argv)
     enum brd_status status = config_load(daemon.argv, environ, &daemon.config, &error);
     enum exit_code code;
 
+    if (status == BRD_OK &&
+        (daemon.config.action == CONFIG_RUN || daemon.config.action == CONFIG_CHECK))
+        status = key_file_load(&daemon.keys, &daemon.config, &error);
     if (status != BRD_OK) {
         brd_diag_error("%s", error.text);
         destroy(&daemon);

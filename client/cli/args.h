@@ -18,6 +18,7 @@
     X(EXACT, "exact", NULL, "leave out expired keys that are not removed yet")              \
     X(INITIAL, "initial", "NUMBER", "what an absent key counts as (default 0)")             \
     X(DATA_DIR, "data-dir", "DIR", "what to copy (else $BRINDLE_DATA_DIR, ./brindle-data)") \
+    X(KEY_FILE, "key-file", "FILE", "the keys of what is encrypted ($BRINDLE_KEY_FILE)")    \
     X(FORCE, "force", NULL, "move aside what is there, under another name")                 \
     X(HELP, "help", NULL, "show this help")
 

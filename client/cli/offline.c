@@ -5,6 +5,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,10 +14,11 @@
 
 #define TOOL           "brindle-wal"
 #define TOOL_USAGE     2
-#define ARGV_MAX       10
+#define ARGV_MAX       12
 #define TOOL_PATH_MAX  4096
 #define DATA_DIR       "./brindle-data"
 #define DATA_DIR_GIVEN "BRINDLE_DATA_DIR"
+#define KEY_FILE_GIVEN "BRINDLE_KEY_FILE"
 
 extern char **environ;
 
@@ -67,7 +69,17 @@ run_tool(const char *context, char *const *argv)
     return WIFEXITED(status) && WEXITSTATUS(status) == TOOL_USAGE ? OUTCOME_USAGE : OUTCOME_FAILED;
 }
 
-/* brindle-wal COMMAND [--format json] [OPTION] -- A B */
+/* Of the option, or what the server is told too; NULL: none. */
+static const char *
+key_file(const struct args *args)
+{
+    const char *path =
+        args->given[ARG_KEY_FILE] ? args->values[ARG_KEY_FILE] : getenv(KEY_FILE_GIVEN);
+
+    return path == NULL || path[0] == '\0' || strcmp(path, "none") == 0 ? NULL : path;
+}
+
+/* brindle-wal COMMAND [--format json] [OPTION] [--key-file FILE] -- A B */
 static enum outcome
 run(struct cli *cli, struct args *args, const char *option, const char *a, const char *b)
 {
@@ -80,6 +92,10 @@ run(struct cli *cli, struct args *args, const char *option, const char *a, const
         words[count++] = "--format=json";
     if (option != NULL)
         words[count++] = option;
+    if (key_file(args) != NULL) {
+        words[count++] = "--key-file";
+        words[count++] = key_file(args);
+    }
     words[count++] = "--";
     words[count++] = a;
     words[count++] = b;

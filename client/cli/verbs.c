@@ -65,11 +65,14 @@ const struct verb verbs[] = {
       command_stats },
     { "resetstats", "", 0, 0, 0, "set the counters of the statistics to zero", NULL,
       command_resetstats },
-    { "backup", "NEW-DIR", 1, 1, ARG_BIT(DATA_DIR), "copy the data of a server on this machine",
+    { "backup", "NEW-DIR", 1, 1, ARG_BIT(DATA_DIR) | ARG_BIT(KEY_FILE),
+      "copy the data of a server on this machine",
       "All that was acknowledged before under normal or full is in the copy, which is then read "
-      "again to its end. Runs brindle-wal backup; asks no server.",
+      "again to its end. What is encrypted stays so, under the same keys. Runs brindle-wal backup; "
+      "asks no server.",
       command_backup },
-    { "restore", "BACKUP DATA-DIR", 2, 2, ARG_BIT(FORCE), "put a backup in place",
+    { "restore", "BACKUP DATA-DIR", 2, 2, ARG_BIT(KEY_FILE) | ARG_BIT(FORCE),
+      "put a backup in place",
       "Checks it first. Only where DATA-DIR is missing or empty, unless --force is given, and "
       "never "
       "while a server uses it. Runs brindle-wal restore; asks no server.",

@@ -14,6 +14,10 @@
  *   5. Segments up to S go, then older snapshots. Until here the older snapshot and
  *      its log were whole, so there is no moment without one that is.
  *
+ * Where files are under another key than the current one (keys.c), a checkpoint is due at
+ * once. The new segment is under the current key, so is the snapshot, which is written again
+ * even if nothing else is new, over the one of the same name; and the others go in step 5.
+ *
  * Entries are kept whether expired or not: a worker's clock may be a little behind
  * this thread's, and a change that it still makes must find its base.
  *
@@ -207,7 +211,8 @@ make_snapshot(struct run *run, uint64_t start_version)
     int result;
 
     memcpy(header.uuid, brd_wal_uuid(engine->wal).data, sizeof(header.uuid));
-    result = snapshot_create(&run->dump.writer, io, engine->options.data_dir, &header);
+    result = snapshot_create(&run->dump.writer, io, keys_ring(engine), engine->options.data_dir,
+                             &header);
     if (result != 0)
         return write_failed(run, result);
     status = write_entries(run);
@@ -231,7 +236,8 @@ make_snapshot(struct run *run, uint64_t start_version)
         snapshot_abandon(&run->dump.writer);
         return write_failed(run, result);
     }
-    status = snapshot_verify(io, run->dump.writer.tmp_path, &run->result->snapshot, &error);
+    status = snapshot_verify(io, keys_ring(engine), run->dump.writer.tmp_path,
+                             &run->result->snapshot, &error);
     CRASH_POINT("checkpoint_verified");
     if (status != BRD_OK) {
         snapshot_abandon(&run->dump.writer);
@@ -274,22 +280,31 @@ tell_parked(struct brd_engine *engine)
         engine->options.on_progress(engine->options.arg);
 }
 
+/* Is the newest snapshot what another one would be? */
+static bool
+is_current(const struct brd_engine *engine, uint64_t version)
+{
+    const struct brd_snapshot_info *last = &engine->checkpoint.last.snapshot;
+    const uint8_t *key_id = brd_keyring_current(keys_ring(engine));
+
+    return version == 0 || (version == last->start_version &&
+                            memcmp(last->key_id, key_id, sizeof(last->key_id)) == 0);
+}
+
 /* All five steps. */
 static enum brd_status
 run_steps(struct run *run, uint64_t ticket)
 {
     struct brd_engine *engine = run->engine;
-    struct checkpoint *checkpoint = &engine->checkpoint;
     struct brd_wal_position position;
     enum brd_status status = brd_wal_rotate(engine->wal, &position);
 
     if (status != BRD_OK)
         return log_failed(run, status);
     CRASH_POINT("checkpoint_rotated");
-    if (position.version == 0 ||
-        (position.version == checkpoint->last.snapshot.start_version && !run->shrink)) {
+    if (is_current(engine, position.version) && (!run->shrink || position.version == 0)) {
         /* Nothing was written since. */
-        run->result->snapshot = checkpoint->last.snapshot;
+        run->result->snapshot = engine->checkpoint.last.snapshot;
     } else {
         status = make_snapshot(run, position.version);
         if (status != BRD_OK)
@@ -324,6 +339,24 @@ note_failure(struct checkpoint *checkpoint, const struct checkpoint_result *resu
     checkpoint->failed_runs++;
     checkpoint->retry_ns = now_ns + ((full ? RETRY_FULL_NS : RETRY_NS) << doublings);
     atomic_store_explicit(&checkpoint->covered, checkpoint->began, memory_order_relaxed);
+}
+
+/* Under lock. What this one has left under another key cannot be removed: there is no hurry,
+ * unless the keys were changed meanwhile. */
+static void
+note_keys(struct brd_engine *engine, bool changed)
+{
+    struct checkpoint *checkpoint = &engine->checkpoint;
+
+    if (keys_pending(engine) == 0 || changed) {
+        checkpoint->rekey_runs = 0;
+        checkpoint->rekey_ns = 0;
+        return;
+    }
+    checkpoint->rekey_ns =
+        brd_clock_mono_ns(engine->clock) +
+        (RETRY_NS << (checkpoint->rekey_runs < RETRY_MAX ? checkpoint->rekey_runs : RETRY_MAX));
+    checkpoint->rekey_runs++;
 }
 
 static void
@@ -383,6 +416,7 @@ run_one(struct brd_engine *engine)
     struct brd_wal_disk disk;
     uint64_t began_ns = brd_clock_mono_ns(engine->clock);
     enum brd_status status = BRD_OUT_OF_MEMORY;
+    uint64_t key_changes = keys_changes(engine);
     uint64_t took_ms;
     uint64_t ticket;
 
@@ -413,9 +447,12 @@ run_one(struct brd_engine *engine)
     brd_wal_get_disk(engine->wal, &disk);
     brd_counter_add(status == BRD_OK ? &checkpoint->runs : &checkpoint->failures, 1);
     took_ms = (brd_clock_mono_ns(engine->clock) - began_ns) / BRD_NS_PER_MS;
+    keys_look(engine);
+    key_changes = keys_changes(engine) - key_changes;
 
     brd_mutex_lock(&checkpoint->lock);
     checkpoint->running = false;
+    note_keys(engine, key_changes != 0);
     checkpoint->done = ticket;
     if (status == BRD_OK) {
         checkpoint->failed_runs = 0;
@@ -474,7 +511,12 @@ is_due(struct brd_engine *engine, const struct brd_wal_disk *disk, uint64_t need
 
     if (checkpoint->wanted > checkpoint->began)
         return true;
-    if (is_too_soon(checkpoint, disk, needed, now_ns) || brd_wal_poisoned(engine->wal))
+    if (brd_wal_poisoned(engine->wal))
+        return false;
+    if (keys_pending(engine) > 0 && now_ns >= checkpoint->rekey_ns &&
+        now_ns >= checkpoint->retry_ns)
+        return true;
+    if (is_too_soon(checkpoint, disk, needed, now_ns))
         return false;
     if (shrinks(&checkpoint->last.snapshot, disk, needed) && fits(disk, needed))
         return true;
@@ -550,6 +592,11 @@ checkpoint_start(struct brd_engine *engine)
     if (engine->snapshot.start_version != 0)
         snapshot_remove_older(io_of(engine), engine->options.data_dir,
                               engine->snapshot.start_version);
+    keys_look(engine);
+    if (keys_pending(engine) > 0)
+        brd_diag_notice("encryption: %" PRIu64 " files are not under the current key yet, and go "
+                        "with a checkpoint that begins now",
+                        keys_pending(engine));
     if (engine->options.manual)
         return BRD_OK;
     status = brd_thread_start(&checkpoint->thread, "brd-checkpoint", checkpoint_main, engine);
@@ -637,6 +684,18 @@ checkpoint_ask(struct brd_engine *engine, enum brd_checkpoint_mode mode, uint64_
     if (over && mode == BRD_CHECKPOINT_TRUNCATE)
         out_result->records = (struct brd_checkpoint_reply){ 0 };
     return over;
+}
+
+void
+checkpoint_rekey(struct brd_engine *engine)
+{
+    struct checkpoint *checkpoint = &engine->checkpoint;
+
+    brd_mutex_lock(&checkpoint->lock);
+    checkpoint->rekey_ns = checkpoint->retry_ns = 0;
+    checkpoint->rekey_runs = 0;
+    brd_cond_broadcast(&checkpoint->wake);
+    brd_mutex_unlock(&checkpoint->lock);
 }
 
 void

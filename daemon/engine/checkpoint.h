@@ -57,6 +57,8 @@ struct checkpoint {
     uint64_t retry_ns;    /* monotonic: not before, unless asked for */
     uint64_t full_bytes;  /* what was free after the last one, which the disk had no room for */
     uint64_t failed_runs; /* in a row */
+    uint64_t rekey_ns;    /* monotonic: files under another key are not tried again before */
+    uint64_t rekey_runs;  /* in a row that left some */
     uint64_t took_ms;     /* the last good one */
     struct brd_cond wake;
 
@@ -91,6 +93,10 @@ void checkpoint_tend(struct brd_engine *engine);
  * the engine is manual it is made here and now. */
 bool checkpoint_ask(struct brd_engine *engine, enum brd_checkpoint_mode mode, uint64_t *ticket,
                     struct checkpoint_result *out_result);
+
+/* There are other keys (keys.h): one is due at once where files are under others. Any thread
+ * without locks. */
+void checkpoint_rekey(struct brd_engine *engine);
 
 /* For Stats. */
 struct checkpoint_view {

@@ -8,6 +8,7 @@
 #include "base/sequencer.h"
 #include "engine/checkpoint.h"
 #include "engine/engine.h"
+#include "engine/keys.h"
 #include "engine/memory.h"
 #include "engine/snapshot.h"
 #include "store/store.h"
@@ -76,6 +77,7 @@ struct brd_caller {
     bool guard_open;
     struct brd_blob *blob; /* counted: keeps reply->value alive */
     char message[256];
+    char key_shown[KEYS_SHOWN_BYTES];
     struct brd_checkpoint_reply checkpoint;
 
     /* Scratch, kept from call to call up to SCRATCH_KEEP_BYTES. */
@@ -151,6 +153,7 @@ struct brd_engine {
     bool reaper_stopping;
 
     struct checkpoint checkpoint;
+    struct keys keys;
 
     /* What recovery met, for Stats. */
     struct brd_snapshot_info snapshot; /* zeros: there was none */

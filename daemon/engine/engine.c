@@ -83,6 +83,7 @@ brd_engine_create(const struct brd_engine_options *options, struct brd_engine **
     memset(engine, 0, sizeof(*engine));
     engine->options = *options;
     engine->options.secret = NULL;
+    engine->options.keys = NULL; /* keys_ring */
     fill_defaults(&engine->options);
     engine->clock = options->clock;
     atomic_init(&engine->floor_ns, 0);
@@ -91,6 +92,7 @@ brd_engine_create(const struct brd_engine_options *options, struct brd_engine **
     brd_mutex_init(&engine->lock, BRD_RANK_ENGINE);
     brd_mutex_init(&engine->reaper_lock, BRD_RANK_FREER);
     brd_cond_init(&engine->reaper_cond);
+    keys_init(engine, options->keys);
     checkpoint_init(engine, &(struct checkpoint_policy){
                                 .log_bytes = options->checkpoint_log_bytes,
                                 .interval_ns = options->checkpoint_interval_ns,
@@ -178,6 +180,7 @@ brd_engine_destroy(struct brd_engine **engine_ptr)
         brd_store_destroy(&engine->store);
     }
     checkpoint_fini(engine);
+    keys_fini(engine);
     brd_cond_fini(&engine->reaper_cond);
     brd_mutex_fini(&engine->reaper_lock);
     brd_mutex_fini(&engine->lock);

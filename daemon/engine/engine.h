@@ -17,6 +17,7 @@
 #include "base/status.h"
 
 struct brd_engine;
+struct brd_keyring; /* seal/seal.h */
 
 /* What one worker thread uses to speak to the engine: its clock reading, its
  * counters, its scratch memory. One thread at a time. */
@@ -25,6 +26,8 @@ struct brd_caller;
 struct brd_engine_options {
     const char *data_dir;           /* NULL: memory only, no file is touched */
     const struct brd_io *io;        /* NULL: the real disk */
+    const struct brd_keyring *keys; /* of what is in data_dir: the current one seals what is
+                                       written; borrowed until destroy; NULL: none */
     struct brd_clock *clock;        /* borrowed until destroy */
     uint32_t stripes;               /* 0: 1024 */
     uint64_t max_memory_bytes;      /* of keys, values and their overhead; 0: no limit */
@@ -81,7 +84,8 @@ brd_engine_create(const struct brd_engine_options *options, struct brd_engine **
 
 /* Recover what the data directory holds and begin to log. Logs its progress.
  * Returns BRD_OK, BRD_BUSY (the directory is in use), BRD_CORRUPT, BRD_UNSUPPORTED,
- * BRD_IO_ERROR, BRD_OUT_OF_RANGE (clock behind the log), BRD_OUT_OF_MEMORY,
+ * BRD_WRONG_KEY (something is sealed under a key that is not in options.keys; nothing was
+ * changed), BRD_IO_ERROR, BRD_OUT_OF_RANGE (clock behind the log), BRD_OUT_OF_MEMORY,
  * BRD_INVALID_ARGUMENT (durability none, and the directory holds what was logged),
  * BRD_SHUTTING_DOWN (stop_wanted said so; nothing that was kept is changed). */
 BRD_MUST_CHECK enum brd_status
@@ -191,6 +195,19 @@ void brd_engine_set_held_max(struct brd_engine *engine, uint64_t bytes);
 #define BRD_ENGINE_RESERVE_AUTO UINT64_MAX /* what a checkpoint takes, within bounds */
 void brd_engine_set_disk_reserve(struct brd_engine *engine, uint64_t bytes);
 
+/* Other keys, after start: what is begun from now on is sealed under the current one of
+ * keys (NULL, or none is current: not at all), and a checkpoint is due at once, with
+ * which files under other keys go.
+ *
+ * keys     borrowed until destroy; must hold every key under which a file is. Those given earlier
+ *          stay borrowed too.
+ * Returns  BRD_OK; BRD_INVALID_ARGUMENT (one is missing: the error names it, and a file),
+ *          BRD_IO_ERROR, BRD_OUT_OF_MEMORY (the files cannot be looked at): nothing is changed.
+ * Threads  one at a time, any. */
+BRD_MUST_CHECK enum brd_status
+brd_engine_set_keys(struct brd_engine *engine, const struct brd_keyring *keys,
+                    struct brd_engine_error *out_error);
+
 /* One round of the background work (clock check, reaping, freeing), as the
  * reaper thread does it, and a checkpoint if one is due; for manual engines. Returns entries reaped and freed. */
 uint64_t brd_engine_tick(struct brd_engine *engine);
@@ -224,6 +241,7 @@ struct brd_snapshot_info {
     uint64_t blocks, records;
     uint64_t bytes; /* of the file */
     uint32_t epoch;
+    uint8_t key_id[16]; /* zeros: not encrypted */
 };
 
 /* What is wrong, for a person, and where. */
@@ -235,15 +253,16 @@ struct brd_snapshot_error {
 
 /* The newest snapshot of a data directory, and whether it fits its log.
  *
+ * keys        what it may be sealed under; NULL: nothing. Likewise below.
  * uuid, base_version, end_version   of the log: brd_wal_uuid, brd_wal_base_version,
  *             and the newest version in it, or base_version where there is none.
  * whole       read and check it to its end; else only where it begins and ends.
  * out_info    zeros where there is none, and none is needed.
- * Returns     BRD_OK, BRD_CORRUPT, BRD_UNSUPPORTED, BRD_IO_ERROR, BRD_OUT_OF_MEMORY;
- *             out_error is filled on failure. Changes nothing. Any thread. */
+ * Returns     BRD_OK, BRD_CORRUPT, BRD_WRONG_KEY, BRD_UNSUPPORTED, BRD_IO_ERROR,
+ *             BRD_OUT_OF_MEMORY; out_error is filled on failure. Changes nothing. Any thread. */
 BRD_MUST_CHECK enum brd_status
-brd_snapshot_check(const struct brd_io *io, const char *data_dir, struct brd_bytes uuid,
-                   uint64_t base_version, uint64_t end_version, bool whole,
+brd_snapshot_check(const struct brd_io *io, const struct brd_keyring *keys, const char *data_dir,
+                   struct brd_bytes uuid, uint64_t base_version, uint64_t end_version, bool whole,
                    struct brd_snapshot_info *out_info, struct brd_snapshot_error *out_error);
 
 /* What a visit of a snapshot calls: begin once, then record for each entry: its
@@ -258,9 +277,10 @@ struct brd_snapshot_visitor {
 /* Read the newest snapshot of a data directory, in the order of the file: what was
  * visited is whole. Returns BRD_OK, BRD_NOT_FOUND (there is none), as
  * brd_snapshot_check, or what the visitor returned. Any thread. */
-BRD_MUST_CHECK enum brd_status brd_snapshot_visit(const struct brd_io *io, const char *data_dir,
-                                                  const struct brd_snapshot_visitor *visitor,
-                                                  struct brd_snapshot_error *out_error);
+BRD_MUST_CHECK enum brd_status
+brd_snapshot_visit(const struct brd_io *io, const struct brd_keyring *keys, const char *data_dir,
+                   const struct brd_snapshot_visitor *visitor,
+                   struct brd_snapshot_error *out_error);
 
 /* "DIR/snapshots/0123456789abcdef.snap" in a new allocation, or NULL. */
 char *brd_snapshot_path(const char *data_dir, uint64_t start_version);
@@ -279,17 +299,19 @@ struct brd_snapshot_file {
  * directory's; another one's snapshot is damage. out_files is for free().
  * Returns as brd_snapshot_check, but not BRD_CORRUPT. Changes nothing. */
 BRD_MUST_CHECK enum brd_status
-brd_snapshot_list(const struct brd_io *io, const char *data_dir, struct brd_bytes uuid,
-                  struct brd_snapshot_file **out_files, size_t *out_count,
+brd_snapshot_list(const struct brd_io *io, const struct brd_keyring *keys, const char *data_dir,
+                  struct brd_bytes uuid, struct brd_snapshot_file **out_files, size_t *out_count,
                   struct brd_snapshot_error *out_error);
 
 /* ---- For offline tools: an earlier state ---- */
 
 struct brd_rewind {
-    const char *from_dir;         /* a data directory; only read, no daemon is disturbed */
-    const struct brd_io *from_io; /* NULL: the real disk */
-    const char *to_dir;           /* a directory that holds no data; made if absent */
-    uint64_t version;             /* the state after it; UINT64_MAX: the newest */
+    const char *from_dir;           /* a data directory; only read, no daemon is disturbed */
+    const struct brd_io *from_io;   /* NULL: the real disk */
+    const struct brd_keyring *keys; /* what from_dir may be sealed under, and to_dir is, under the
+                                       current one; NULL: none */
+    const char *to_dir;             /* a directory that holds no data; made if absent */
+    uint64_t version;               /* the state after it; UINT64_MAX: the newest */
 
     /* Results. */
     uint64_t reached_version;  /* of the last change in the state; 0: there was none yet */
@@ -302,7 +324,7 @@ struct brd_rewind {
  * other one may have issued. The state is built in memory on the way.
  *
  * Returns BRD_OK (durable, meta last); BRD_HISTORY_TRIMMED (version is below
- * earliest_version); BRD_CORRUPT, BRD_UNSUPPORTED, BRD_NOT_FOUND (from_dir holds no log),
+ * earliest_version); BRD_CORRUPT, BRD_WRONG_KEY, BRD_UNSUPPORTED, BRD_NOT_FOUND (from_dir holds no log),
  * BRD_IO_ERROR, BRD_DISK_FULL, BRD_OUT_OF_MEMORY. On a failure to_dir may hold a part, that
  * no daemon starts on. */
 BRD_MUST_CHECK enum brd_status

@@ -98,15 +98,17 @@ loader_main(void *arg)
     struct redo redo = { .engine = load->engine, .error = &loader->error };
     struct brd_snapshot_error error;
     struct brd_bytes records = brd_bytes(NULL, 0);
-    struct brd_buf buf;
+    struct snapshot_lane lane;
     uint64_t offset;
 
-    brd_buf_init(&buf);
-    do {
+    loader->status = snapshot_lane_open(&lane, &load->reader, &error);
+    if (loader->status != BRD_OK)
+        snprintf(loader->error.text, sizeof(loader->error.text), "%s", error.text);
+    while (loader->status == BRD_OK && !atomic_load_explicit(&load->failed, memory_order_relaxed)) {
         loader->status = tell(loader);
         if (loader->status != BRD_OK)
             break;
-        loader->status = snapshot_next_block(&load->reader, &buf, &records, &offset, &error);
+        loader->status = snapshot_next_block(&load->reader, &lane, &records, &offset, &error);
         if (loader->status == BRD_NOT_FOUND)
             break;
         if (loader->status == BRD_OK)
@@ -114,9 +116,8 @@ loader_main(void *arg)
         else
             snprintf(loader->error.text, sizeof(loader->error.text), "%s", error.text);
         atomic_fetch_add_explicit(&load->done, records.size, memory_order_relaxed);
-    } while (loader->status == BRD_OK &&
-             !atomic_load_explicit(&load->failed, memory_order_relaxed));
-    brd_buf_fini(&buf);
+    }
+    snapshot_lane_close(&lane);
     if (loader->status == BRD_NOT_FOUND)
         loader->status = BRD_OK;
     if (loader->status != BRD_OK)

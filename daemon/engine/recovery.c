@@ -149,7 +149,7 @@ load_snapshot(struct replay *replay, uint64_t version)
     path = snapshot_path(engine->options.data_dir, version);
     if (path == NULL)
         return redo_give_up(&replay->redo, BRD_OUT_OF_MEMORY, "out of memory");
-    status = snapshot_open(&load.reader, io_of(engine), path, &error);
+    status = snapshot_open(&load.reader, io_of(engine), keys_ring(engine), path, &error);
     if (status != BRD_OK) {
         free(path);
         return redo_give_up(&replay->redo, status, "%s", error.text);
@@ -385,6 +385,7 @@ recovery_run(struct brd_engine *engine, struct brd_engine_error *out_error)
     struct brd_wal_options options = {
         .dir = engine->options.data_dir,
         .io = engine->options.io,
+        .keys = keys_ring(engine),
         .clock = engine->clock,
         .sequencer = &engine->sequencer,
         .segment_bytes = engine->options.wal_segment_bytes,
@@ -444,8 +445,8 @@ choose_snapshot(struct replay *replay, uint64_t *out_version, uint64_t *out_earl
     size_t count = 0;
     size_t i;
 
-    status =
-        brd_snapshot_list(io_of(engine), dir, brd_wal_uuid(engine->wal), &files, &count, &error);
+    status = brd_snapshot_list(io_of(engine), keys_ring(engine), dir, brd_wal_uuid(engine->wal),
+                               &files, &count, &error);
     if (status != BRD_OK)
         return redo_give_up(&replay->redo, status, "%s", error.text);
     *out_version = 0;

@@ -47,7 +47,7 @@ write_snapshot(struct brd_engine *engine, struct brd_rewind *rewind,
     int result;
 
     memcpy(header.uuid, origin->uuid, sizeof(header.uuid));
-    result = snapshot_create(&dump.writer, brd_io_real(), rewind->to_dir, &header);
+    result = snapshot_create(&dump.writer, brd_io_real(), rewind->keys, rewind->to_dir, &header);
     if (result != 0)
         return result;
     dump_init(&dump, engine->default_ns.id, 0);
@@ -81,7 +81,8 @@ write_directory(struct brd_engine *engine, struct brd_rewind *rewind,
     struct brd_wal_error error = { .text = "" };
     struct brd_wal_identity identity;
     struct brd_wal_origin origin = { .base_version = rewind->reached_version,
-                                     .time_ns = brd_wal_time_ns(engine->wal) };
+                                     .time_ns = brd_wal_time_ns(engine->wal),
+                                     .keys = rewind->keys };
     enum brd_status status;
     int result;
 
@@ -111,9 +112,11 @@ static enum brd_status
 rewind_engine(struct brd_engine *engine, struct brd_rewind *rewind,
               struct brd_engine_error *out_error)
 {
-    const struct brd_wal_options options = {
-        .dir = rewind->from_dir, .io = rewind->from_io, .clock = engine->clock, .read_only = true
-    };
+    const struct brd_wal_options options = { .dir = rewind->from_dir,
+                                             .io = rewind->from_io,
+                                             .keys = rewind->keys,
+                                             .clock = engine->clock,
+                                             .read_only = true };
     struct brd_wal_error error = { .text = "" };
     enum brd_status status;
 
@@ -132,7 +135,7 @@ rewind_engine(struct brd_engine *engine, struct brd_rewind *rewind,
 enum brd_status
 brd_rewind(struct brd_rewind *rewind, struct brd_engine_error *out_error)
 {
-    struct brd_engine_options options = { .manual = true };
+    struct brd_engine_options options = { .manual = true, .keys = rewind->keys };
     struct brd_engine *engine = NULL;
     struct brd_clock *clock = brd_clock_create_real(0);
     enum brd_status status = BRD_OUT_OF_MEMORY;

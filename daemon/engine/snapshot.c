@@ -4,7 +4,11 @@
  * sync is short and the log's own syncs do not stand behind a gigabyte of others.
  *
  * Order of the end: footer, sync, read back, rename, sync of the directory. A file under
- * its final name is therefore whole, whenever power fails. */
+ * its final name is therefore whole, whenever power fails.
+ *
+ * Sealed: the nonce of a block is its number plus one, and a file is written once, from its
+ * beginning to its end, under a salt of its own. Checksums are made over what is on disk, so
+ * that a disk that errs is told from somebody who changed a file, and the first found without a key. */
 #include "engine/snapshot.h"
 
 #include "base/check.h"
@@ -12,62 +16,17 @@
 #include "base/crc32c.h"
 #include "base/diag.h"
 #include "base/random.h"
+#include "engine/keys.h"
 #include "engine/mutation.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define SYNC_BYTES       (UINT64_C(8) << 20)
 #define BLOCK_LENGTH_MAX (UINT32_C(1) << 31)
-#define NAME_DIGITS      16
-
-/* ---- Names ---- */
-
-bool
-snapshot_version_of(const char *name, uint64_t *out_version)
-{
-    uint64_t version = 0;
-    size_t i;
-
-    for (i = 0; i < NAME_DIGITS; i++) {
-        char c = name[i];
-
-        if (c >= '0' && c <= '9')
-            version = version << 4 | (uint64_t)(c - '0');
-        else if (c >= 'a' && c <= 'f')
-            version = version << 4 | (uint64_t)(c - 'a' + 10);
-        else
-            return false;
-    }
-    *out_version = version;
-    return strcmp(name + NAME_DIGITS, ".snap") == 0;
-}
-
-static char *
-path_of(const char *data_dir, uint64_t start_version, const char *suffix)
-{
-    char *path = NULL;
-
-    return asprintf(&path, "%s/snapshots/%016" PRIx64 "%s", data_dir, start_version, suffix) < 0
-               ? NULL
-               : path;
-}
-
-char *
-snapshot_path(const char *data_dir, uint64_t start_version)
-{
-    return path_of(data_dir, start_version, ".snap");
-}
-
-char *
-brd_snapshot_path(const char *data_dir, uint64_t start_version)
-{
-    return snapshot_path(data_dir, start_version);
-}
 
 /* ---- Checksums ---- */
 
@@ -88,7 +47,70 @@ page_checksum(const uint8_t *page)
     return brd_crc32c(crc, page + at + 4, SNAPSHOT_HEADER_BYTES - at - 4);
 }
 
-/* The two headers begin with magic and checksum. */
+/* ---- Sealing ---- */
+
+static bool
+is_zeros(const uint8_t *bytes, size_t size)
+{
+    uint8_t any = 0;
+    size_t i;
+
+    for (i = 0; i < size; i++)
+        any |= bytes[i];
+    return any == 0;
+}
+
+static enum brd_status
+open_seal(const struct brd_keyring *keys, const struct snapshot_header *header,
+          struct brd_seal **out_seal)
+{
+    uint8_t identity[sizeof(header->uuid) + sizeof(header->start_version)];
+
+    memcpy(identity, header->uuid, sizeof(header->uuid));
+    memcpy(identity + sizeof(header->uuid), &header->start_version, sizeof(header->start_version));
+    return brd_seal_open(keys, header->key_id, (enum brd_seal_cipher)header->cipher, "snapshot",
+                         header->salt, brd_bytes(identity, sizeof(identity)), out_seal);
+}
+
+/* What a block's header contributes to its tag: all of it, with the checksum 0. */
+static struct brd_bytes
+bound_to(const struct snapshot_block_header *header, struct snapshot_block_header *copy)
+{
+    *copy = *header;
+    copy->checksum = 0;
+    return brd_bytes(copy, sizeof(*copy));
+}
+
+static uint64_t
+position_of(const struct snapshot_block_header *header)
+{
+    return header->number + 1;
+}
+
+/* The MAC of a header page, whatever its fields for MAC and checksum hold. */
+static enum brd_status
+page_mac(struct brd_seal *seal, const uint8_t *page, uint8_t *out_mac)
+{
+    uint8_t copy[SNAPSHOT_HEADER_BYTES];
+
+    memcpy(copy, page, sizeof(copy));
+    memset(copy + offsetof(struct snapshot_header, checksum), 0, sizeof(uint32_t));
+    memset(copy + offsetof(struct snapshot_header, mac), 0, BRD_SEAL_TAG_BYTES);
+    return brd_seal_mac(seal, brd_bytes(copy, sizeof(copy)), out_mac);
+}
+
+/* The same of a footer. */
+static enum brd_status
+footer_mac(struct brd_seal *seal, const struct snapshot_sealed_footer *footer, uint8_t *out_mac)
+{
+    struct snapshot_sealed_footer copy = *footer;
+
+    copy.footer.checksum = 0;
+    memset(copy.mac, 0, sizeof(copy.mac));
+    return brd_seal_mac(seal, brd_bytes(&copy, sizeof(copy)), out_mac);
+}
+
+/* The headers and the footer begin with magic and checksum. */
 static uint32_t
 checksum_behind(uint32_t seed, const void *header, size_t size)
 {
@@ -102,6 +124,8 @@ release(struct snapshot_writer *writer)
 {
     brd_file_close(writer->io, &writer->fd);
     brd_buf_fini(&writer->block);
+    brd_buf_fini(&writer->sealed);
+    brd_seal_close(&writer->seal);
     free(writer->dir);
     free(writer->path);
     free(writer->tmp_path);
@@ -127,8 +151,41 @@ begin_block(struct snapshot_writer *writer)
     writer->block_records = 0;
 }
 
+/* Fill in the rest of the header, and open the seal if there is to be one. */
+static enum brd_status
+make_header(struct snapshot_writer *writer, const struct brd_keyring *keys,
+            struct snapshot_header *header, uint8_t page[SNAPSHOT_HEADER_BYTES])
+{
+    enum brd_status status = BRD_OK;
+
+    header->magic = SNAPSHOT_MAGIC;
+    header->format = SNAPSHOT_FORMAT;
+    header->checksum = header->flags = header->reserved = 0;
+    memcpy(header->key_id, brd_keyring_current(keys), sizeof(header->key_id));
+    memset(header->mac, 0, sizeof(header->mac));
+    brd_random_fill(header->salt, sizeof(header->salt));
+    writer->seed = seed_of(header->salt);
+    if (is_zeros(header->key_id, sizeof(header->key_id))) {
+        header->cipher = 0;
+        memcpy(page, header, sizeof(*header));
+    } else {
+        header->flags = SNAPSHOT_SEALED;
+        if (header->cipher == 0)
+            header->cipher = brd_seal_preferred();
+        memcpy(page, header, sizeof(*header));
+        status = open_seal(keys, header, &writer->seal);
+        if (status == BRD_OK)
+            status = page_mac(writer->seal, page, header->mac);
+        memcpy(page, header, sizeof(*header));
+    }
+    header->checksum = page_checksum(page);
+    memcpy(page, header, sizeof(*header));
+    return status;
+}
+
 int
-snapshot_create(struct snapshot_writer *writer, const struct brd_io *io, const char *data_dir,
+snapshot_create(struct snapshot_writer *writer, const struct brd_io *io,
+                const struct brd_keyring *keys, const char *data_dir,
                 const struct snapshot_header *wanted)
 {
     struct snapshot_header header = *wanted;
@@ -137,24 +194,16 @@ snapshot_create(struct snapshot_writer *writer, const struct brd_io *io, const c
 
     *writer = (struct snapshot_writer){ .io = io, .fd = -1 };
     brd_buf_init(&writer->block);
+    brd_buf_init(&writer->sealed);
     writer->path = snapshot_path(data_dir, header.start_version);
-    writer->tmp_path = path_of(data_dir, header.start_version, ".tmp");
+    writer->tmp_path = snapshot_tmp_path(data_dir, header.start_version);
     if (asprintf(&writer->dir, "%s/snapshots", data_dir) < 0)
         writer->dir = NULL;
     (void)brd_buf_reserve(&writer->block, 2 * SNAPSHOT_BLOCK_BYTES);
     begin_block(writer);
     if (writer->path == NULL || writer->tmp_path == NULL || writer->dir == NULL ||
-        writer->block.failed)
+        writer->block.failed || make_header(writer, keys, &header, page) != BRD_OK)
         goto failed;
-    header.magic = SNAPSHOT_MAGIC;
-    header.format = SNAPSHOT_FORMAT;
-    header.checksum = 0;
-    header.flags = 0;
-    brd_random_fill(header.salt, sizeof(header.salt));
-    writer->seed = seed_of(header.salt);
-    memcpy(page, &header, sizeof(header));
-    header.checksum = page_checksum(page);
-    memcpy(page, &header, sizeof(header));
 
     result = brd_file_make_dir(io, writer->dir);
     if (result != 0)
@@ -210,37 +259,79 @@ snapshot_add(struct snapshot_writer *writer, uint64_t version, uint64_t ns, stru
     append_record(writer, version, &mutation, false);
 }
 
+/* Encrypt the records of a block, body and tail. What is in one piece stays where it is;
+ * a large value is not ours to change. *body becomes what is to be written. */
+static int
+seal_block(struct snapshot_writer *writer, const struct snapshot_block_header *header,
+           struct brd_bytes *body, struct brd_bytes *tail, uint8_t *out_tag)
+{
+    const struct brd_bytes pieces[2] = { *body, *tail };
+    struct snapshot_block_header copy;
+    uint8_t *out = writer->block.data + sizeof(*header);
+
+    if (tail->size > 0) {
+        brd_buf_clear(&writer->sealed);
+        out = brd_buf_reserve(&writer->sealed, header->length);
+        if (out == NULL)
+            return -ENOMEM;
+    }
+    if (brd_seal_part(writer->seal, position_of(header), bound_to(header, &copy), pieces,
+                      tail->size > 0 ? 2 : 1, out, out_tag) != BRD_OK)
+        return -ENOMEM;
+    *body = brd_bytes(out, header->length);
+    *tail = brd_bytes(NULL, 0);
+    return 0;
+}
+
+static struct iovec
+part_of(struct brd_bytes bytes)
+{
+    return (struct iovec){ .iov_base = (void *)(uintptr_t)bytes.data, .iov_len = bytes.size };
+}
+
 /* The block in memory, and `tail` behind it. */
 static int
 write_block(struct snapshot_writer *writer, struct brd_bytes tail)
 {
     struct brd_buf *block = &writer->block;
-    uint64_t length = block->size - sizeof(struct snapshot_block_header) + tail.size;
+    struct brd_bytes body = brd_bytes(block->data + sizeof(struct snapshot_block_header),
+                                      block->size - sizeof(struct snapshot_block_header));
+    uint64_t length = body.size + tail.size;
     struct snapshot_block_header header = {
         .magic = SNAPSHOT_BLOCK_MAGIC,
+        .flags = writer->seal != NULL ? SNAPSHOT_SEALED : 0,
         .length = (uint32_t)length,
         .number = writer->blocks,
         .records = writer->block_records,
     };
-    struct iovec parts[2];
-    int result;
+    uint8_t tag_bytes[BRD_SEAL_TAG_BYTES];
+    struct brd_bytes tag = brd_bytes(tag_bytes, writer->seal != NULL ? sizeof(tag_bytes) : 0);
+    struct iovec parts[4];
+    int result = 0;
 
     BRD_CHECK(length <= BLOCK_LENGTH_MAX);
-    memcpy(block->data, &header, sizeof(header));
-    header.checksum = checksum_behind(writer->seed, block->data, block->size);
+    if (writer->seal != NULL)
+        result = seal_block(writer, &header, &body, &tail, tag_bytes);
+    if (result != 0)
+        return result;
+    header.checksum = checksum_behind(writer->seed, &header, sizeof(header));
+    header.checksum = brd_crc32c(header.checksum, body.data, body.size);
     header.checksum = brd_crc32c(header.checksum, tail.data, tail.size);
-    memcpy(block->data, &header, sizeof(header));
-    parts[0] = (struct iovec){ .iov_base = block->data, .iov_len = block->size };
-    parts[1] = (struct iovec){ .iov_base = (void *)(uintptr_t)tail.data, .iov_len = tail.size };
-    result = brd_file_writev(writer->io, writer->fd, parts, tail.size > 0 ? 2 : 1, writer->offset);
+    header.checksum = brd_crc32c(header.checksum, tag.data, tag.size);
+    parts[0] = (struct iovec){ .iov_base = &header, .iov_len = sizeof(header) };
+    parts[1] = part_of(body);
+    parts[2] = part_of(tail);
+    parts[3] = part_of(tag);
+    result = brd_file_writev(writer->io, writer->fd, parts, 4, writer->offset);
     CRASH_POINT("snapshot_block");
     if (result != 0)
         return result;
-    writer->offset += sizeof(header) + length;
-    writer->unsynced += sizeof(header) + length;
+    writer->offset += sizeof(header) + length + tag.size;
+    writer->unsynced += sizeof(header) + length + tag.size;
     writer->blocks++;
     writer->records += writer->block_records;
     begin_block(writer);
+    brd_buf_fini(&writer->sealed); /* as large as the value was */
     if (writer->unsynced < SYNC_BYTES)
         return 0;
     writer->unsynced = 0;
@@ -276,15 +367,20 @@ int
 snapshot_complete(struct snapshot_writer *writer, uint64_t end_version)
 {
     const struct brd_io *io = writer->io;
-    struct snapshot_footer footer = { .magic = SNAPSHOT_FOOTER_MAGIC, .end_version = end_version };
+    struct snapshot_sealed_footer footer = { .footer = { .magic = SNAPSHOT_FOOTER_MAGIC,
+                                                         .end_version = end_version } };
+    size_t size = writer->seal != NULL ? sizeof(footer) : sizeof(footer.footer);
     int result = snapshot_flush(writer, true);
 
-    footer.blocks = writer->blocks;
-    footer.records = writer->records;
-    footer.bytes = writer->offset;
-    footer.checksum = checksum_behind(writer->seed, &footer, sizeof(footer));
+    footer.footer.blocks = writer->blocks;
+    footer.footer.records = writer->records;
+    footer.footer.bytes = writer->offset;
+    if (result == 0 && writer->seal != NULL &&
+        footer_mac(writer->seal, &footer, footer.mac) != BRD_OK)
+        result = -ENOMEM;
+    footer.footer.checksum = checksum_behind(writer->seed, &footer, size);
     if (result == 0)
-        result = brd_file_write(io, writer->fd, &footer, sizeof(footer), writer->offset);
+        result = brd_file_write(io, writer->fd, &footer, size, writer->offset);
     CRASH_POINT("snapshot_written");
     if (result == 0)
         result = io->fdatasync(io->ctx, writer->fd);
@@ -311,73 +407,143 @@ snapshot_publish(struct snapshot_writer *writer)
 
 /* ---- Reading ---- */
 
-static enum brd_status __attribute__((format(printf, 5, 6)))
-set_error(struct brd_snapshot_error *error, enum brd_status status, const char *path,
-          uint64_t offset, const char *format, ...)
+static bool
+is_sealed(const struct snapshot_reader *reader)
 {
-    va_list args;
+    return (reader->header.flags & SNAPSHOT_SEALED) != 0;
+}
 
-    va_start(args, format);
-    vsnprintf(error->text, sizeof(error->text), format, args);
-    va_end(args);
-    snprintf(error->path, sizeof(error->path), "%s", path);
-    error->offset = offset;
-    return status;
+static size_t
+tag_bytes_of(const struct snapshot_reader *reader)
+{
+    return is_sealed(reader) ? BRD_SEAL_TAG_BYTES : 0;
+}
+
+static size_t
+footer_bytes_of(const struct snapshot_reader *reader)
+{
+    return is_sealed(reader) ? sizeof(struct snapshot_sealed_footer)
+                             : sizeof(struct snapshot_footer);
 }
 
 static enum brd_status
-damage(struct brd_snapshot_error *error, const char *path, uint64_t offset, const char *why)
+no_memory(struct brd_snapshot_error *error, const char *path)
 {
-    return set_error(error, BRD_CORRUPT, path, offset, "%s is damaged at offset %" PRIu64 ": %s",
-                     path, offset, why);
+    return snapshot_error(error, BRD_OUT_OF_MEMORY, path, 0, "out of memory for %s", path);
+}
+
+/* The file cannot be opened with the keys that there are. */
+static enum brd_status
+wrong_key(const struct snapshot_reader *reader, struct brd_snapshot_error *error)
+{
+    char shown[KEYS_SHOWN_BYTES];
+
+    keys_show(reader->header.key_id, shown);
+    return snapshot_error(error, BRD_WRONG_KEY, reader->path, 0,
+                          "%s is encrypted under the key %s, %s", reader->path, shown,
+                          reader->keys != NULL ? "which is not in the key file"
+                                               : "and there is no key file");
 }
 
 static enum brd_status
-io_error(struct brd_snapshot_error *error, int result, const char *action, const char *path)
+open_reader_seal(const struct snapshot_reader *reader, struct brd_seal **out_seal,
+                 struct brd_snapshot_error *error)
 {
-    return set_error(error, brd_file_status(result), path, 0, "cannot %s %s: %s", action, path,
-                     brd_file_error(result));
+    enum brd_status status;
+
+    if (reader->keys == NULL || !brd_keyring_has(reader->keys, reader->header.key_id))
+        return wrong_key(reader, error);
+    status = open_seal(reader->keys, &reader->header, out_seal);
+    switch (status) {
+    case BRD_OK:
+        return BRD_OK;
+    case BRD_OUT_OF_MEMORY:
+        return no_memory(error, reader->path);
+    case BRD_WRONG_KEY:
+        return wrong_key(reader, error);
+    default:
+        return snapshot_error(error, status, reader->path, 0,
+                              "%s is encrypted by a cipher that this version of Brindle does not "
+                              "know (%" PRIu32 ")",
+                              reader->path, reader->header.cipher);
+    }
 }
 
 static enum brd_status
 check_header(struct snapshot_reader *reader, const uint8_t *page, size_t size,
              struct brd_snapshot_error *error)
 {
-    struct snapshot_header header;
+    struct snapshot_header *header = &reader->header;
 
-    memcpy(&header, page, sizeof(header));
-    if (size < SNAPSHOT_HEADER_BYTES || header.magic != SNAPSHOT_MAGIC)
-        return damage(error, reader->path, 0, "it does not begin as a snapshot does");
+    memcpy(header, page, sizeof(*header));
+    if (size < SNAPSHOT_HEADER_BYTES || header->magic != SNAPSHOT_MAGIC)
+        return snapshot_damage(error, reader->path, 0, "it does not begin as a snapshot does");
 #ifndef BRD_FUZZ
-    if (header.checksum != page_checksum(page))
-        return damage(error, reader->path, 0, "its header is not valid");
+    if (header->checksum != page_checksum(page))
+        return snapshot_damage(error, reader->path, 0, "its header is not valid");
 #endif
-    if (header.format != SNAPSHOT_FORMAT || header.flags != 0)
-        return set_error(error, BRD_UNSUPPORTED, reader->path, 0,
-                         "%s was written by a newer version of Brindle (format %" PRIu32 ")",
-                         reader->path, header.format);
-    reader->seed = seed_of(header.salt);
-    memcpy(reader->info.uuid, header.uuid, sizeof(header.uuid));
-    reader->info.start_version = header.start_version;
-    reader->info.created_ns = header.created_ns;
-    reader->info.epoch = header.epoch;
+    if (header->format != SNAPSHOT_FORMAT || (header->flags & ~SNAPSHOT_SEALED) != 0)
+        return snapshot_error(error, BRD_UNSUPPORTED, reader->path, 0,
+                              "%s was written by a newer version of Brindle (format %" PRIu32 ")",
+                              reader->path, header->format);
+    if (is_sealed(reader) == is_zeros(header->key_id, sizeof(header->key_id)))
+        return snapshot_damage(error, reader->path, 0,
+                               "its header does not know whether it is encrypted");
+    reader->seed = seed_of(header->salt);
+    memcpy(reader->info.uuid, header->uuid, sizeof(header->uuid));
+    memcpy(reader->info.key_id, header->key_id, sizeof(header->key_id));
+    reader->info.start_version = header->start_version;
+    reader->info.created_ns = header->created_ns;
+    reader->info.epoch = header->epoch;
     return BRD_OK;
 }
 
 static enum brd_status
-check_footer(struct snapshot_reader *reader, const struct snapshot_footer *footer,
-             struct brd_snapshot_error *error)
+check_page_mac(const struct snapshot_reader *reader, struct brd_seal *seal, const uint8_t *page,
+               struct brd_snapshot_error *error)
 {
-    uint64_t at = reader->info.bytes - sizeof(*footer);
+    uint8_t mac[BRD_SEAL_TAG_BYTES];
+
+    if (page_mac(seal, page, mac) != BRD_OK)
+        return no_memory(error, reader->path);
+#ifdef BRD_FUZZ /* a fuzzer would never get past it */
+    return BRD_OK;
+#else
+    return brd_seal_same(mac, reader->header.mac)
+               ? BRD_OK
+               : snapshot_damage(error, reader->path, 0,
+                                 "authentication failed: its header is not what was written");
+#endif
+}
+
+static enum brd_status
+check_footer(struct snapshot_reader *reader, struct brd_seal *seal,
+             const struct snapshot_sealed_footer *sealed, struct brd_snapshot_error *error)
+{
+    const struct snapshot_footer *footer = &sealed->footer;
+    uint64_t at = reader->info.bytes - footer_bytes_of(reader);
 
     if (footer->magic != SNAPSHOT_FOOTER_MAGIC || footer->bytes != at)
-        return damage(error, reader->path, at, "it does not end as a snapshot does");
+        return snapshot_damage(error, reader->path, at, "it does not end as a snapshot does");
 #ifndef BRD_FUZZ
-    if (footer->checksum != checksum_behind(reader->seed, footer, sizeof(*footer)))
-        return damage(error, reader->path, at, "its footer is not valid");
+    if (footer->checksum != checksum_behind(reader->seed, sealed, footer_bytes_of(reader)))
+        return snapshot_damage(error, reader->path, at, "its footer is not valid");
+#endif
+#ifndef BRD_FUZZ
+    if (seal != NULL) {
+        uint8_t mac[BRD_SEAL_TAG_BYTES];
+
+        if (footer_mac(seal, sealed, mac) != BRD_OK)
+            return no_memory(error, reader->path);
+        if (!brd_seal_same(mac, sealed->mac))
+            return snapshot_damage(error, reader->path, at,
+                                   "authentication failed: its footer is not what was written");
+    }
+#else
+    (void)seal;
 #endif
     if (footer->end_version < reader->info.start_version)
-        return damage(error, reader->path, at, "its footer makes no sense");
+        return snapshot_damage(error, reader->path, at, "its footer makes no sense");
     reader->info.end_version = footer->end_version;
     reader->info.blocks = footer->blocks;
     reader->info.records = footer->records;
@@ -385,53 +551,77 @@ check_footer(struct snapshot_reader *reader, const struct snapshot_footer *foote
     return BRD_OK;
 }
 
+static enum brd_status
+read_footer(struct snapshot_reader *reader, struct brd_seal *seal, struct brd_snapshot_error *error)
+{
+    struct snapshot_sealed_footer footer = { .footer = { .magic = 0 } };
+    size_t wanted = footer_bytes_of(reader);
+    size_t size = 0;
+    int result;
+
+    if (reader->info.bytes < SNAPSHOT_HEADER_BYTES + wanted)
+        return snapshot_damage(error, reader->path, reader->info.bytes, "the file ends too early");
+    result =
+        brd_file_read(reader->io, reader->fd, &footer, wanted, reader->info.bytes - wanted, &size);
+    if (result != 0 || size < wanted)
+        return snapshot_io_error(error, result != 0 ? result : -EIO, "read", reader->path);
+    return check_footer(reader, seal, &footer, error);
+}
+
 enum brd_status
-snapshot_open(struct snapshot_reader *reader, const struct brd_io *io, const char *path,
-              struct brd_snapshot_error *error)
+snapshot_open(struct snapshot_reader *reader, const struct brd_io *io,
+              const struct brd_keyring *keys, const char *path, struct brd_snapshot_error *error)
 {
     uint8_t page[SNAPSHOT_HEADER_BYTES] = { 0 };
-    struct snapshot_footer footer;
-    enum brd_status status;
+    struct brd_seal *seal = NULL;
+    enum brd_status status = BRD_OK;
     size_t size = 0;
     int result;
 
     memset(reader, 0, sizeof(*reader));
     reader->io = io;
+    reader->keys = keys;
     brd_mutex_init(&reader->lock, BRD_RANK_ENGINE);
     snprintf(reader->path, sizeof(reader->path), "%s", path);
     reader->fd = io->open(io->ctx, path, O_RDONLY);
     if (reader->fd < 0) {
-        status = io_error(error, reader->fd, "open", path);
-        goto failed;
+        status = snapshot_io_error(error, reader->fd, "open", path);
+    } else {
+        result = io->size(io->ctx, reader->fd, &reader->info.bytes);
+        if (result == 0)
+            result = brd_file_read(io, reader->fd, page, sizeof(page), 0, &size);
+        if (result != 0)
+            status = snapshot_io_error(error, result, "read", path);
     }
-    result = io->size(io->ctx, reader->fd, &reader->info.bytes);
-    if (result == 0)
-        result = brd_file_read(io, reader->fd, page, sizeof(page), 0, &size);
-    if (result != 0) {
-        status = io_error(error, result, "read", path);
-        goto failed;
-    }
-    status = check_header(reader, page, size, error);
-    if (status != BRD_OK)
-        goto failed;
-    if (reader->info.bytes < SNAPSHOT_HEADER_BYTES + sizeof(footer)) {
-        status = damage(error, path, reader->info.bytes, "the file ends too early");
-        goto failed;
-    }
-    result = brd_file_read(io, reader->fd, &footer, sizeof(footer),
-                           reader->info.bytes - sizeof(footer), &size);
-    if (result != 0 || size < sizeof(footer)) {
-        status = io_error(error, result != 0 ? result : -EIO, "read", path);
-        goto failed;
-    }
-    status = check_footer(reader, &footer, error);
-    if (status != BRD_OK)
-        goto failed;
+    if (status == BRD_OK)
+        status = check_header(reader, page, size, error);
+    if (status == BRD_OK && is_sealed(reader))
+        status = open_reader_seal(reader, &seal, error);
+    if (status == BRD_OK && seal != NULL)
+        status = check_page_mac(reader, seal, page, error);
+    if (status == BRD_OK)
+        status = read_footer(reader, seal, error);
+    brd_seal_close(&seal);
     reader->offset = SNAPSHOT_HEADER_BYTES;
-    return BRD_OK;
-failed:
-    snapshot_close(reader);
+    if (status != BRD_OK)
+        snapshot_close(reader);
     return status;
+}
+
+enum brd_status
+snapshot_lane_open(struct snapshot_lane *lane, const struct snapshot_reader *reader,
+                   struct brd_snapshot_error *error)
+{
+    *lane = (struct snapshot_lane){ .seal = NULL };
+    brd_buf_init(&lane->buf);
+    return is_sealed(reader) ? open_reader_seal(reader, &lane->seal, error) : BRD_OK;
+}
+
+void
+snapshot_lane_close(struct snapshot_lane *lane)
+{
+    brd_seal_close(&lane->seal);
+    brd_buf_fini(&lane->buf);
 }
 
 void
@@ -448,6 +638,7 @@ claim_block(struct snapshot_reader *reader, struct snapshot_block_header *header
 {
     uint64_t at = reader->offset;
     uint64_t left = reader->end - at;
+    size_t around = sizeof(*header) + tag_bytes_of(reader);
     size_t size = 0;
     int result;
 
@@ -455,18 +646,18 @@ claim_block(struct snapshot_reader *reader, struct snapshot_block_header *header
     if (left == 0) {
         if (reader->number == reader->info.blocks && reader->records == reader->info.records)
             return BRD_NOT_FOUND;
-        return damage(error, reader->path, reader->end,
-                      "its footer tells of other numbers of blocks and records");
+        return snapshot_damage(error, reader->path, reader->end,
+                               "its footer tells of other numbers of blocks and records");
     }
-    if (left < sizeof(*header))
-        return damage(error, reader->path, at, "there is no whole block");
+    if (left < around)
+        return snapshot_damage(error, reader->path, at, "there is no whole block");
     result = brd_file_read(reader->io, reader->fd, header, sizeof(*header), at, &size);
     if (result != 0 || size < sizeof(*header))
-        return io_error(error, result != 0 ? result : -EIO, "read", reader->path);
+        return snapshot_io_error(error, result != 0 ? result : -EIO, "read", reader->path);
     if (header->magic != SNAPSHOT_BLOCK_MAGIC || header->number != reader->number ||
-        header->length > left - sizeof(*header) || header->length > BLOCK_LENGTH_MAX)
-        return damage(error, reader->path, at, "there is no valid block");
-    reader->offset += sizeof(*header) + header->length;
+        header->length > left - around || header->length > BLOCK_LENGTH_MAX)
+        return snapshot_damage(error, reader->path, at, "there is no valid block");
+    reader->offset += around + header->length;
     reader->records += header->records;
     reader->number++;
     return BRD_OK;
@@ -483,52 +674,93 @@ check_records(const struct snapshot_reader *reader, const struct snapshot_block_
     for (; records.size > 0; n++)
         if (!snapshot_next_record(&records, &version, &payload) ||
             version > reader->info.end_version)
-            return damage(error, reader->path, offset,
-                          "a record in the block there makes no sense");
+            return snapshot_damage(error, reader->path, offset,
+                                   "a record in the block there makes no sense");
     if (n != header->records)
-        return damage(error, reader->path, offset, "the records of the block there do not add up");
+        return snapshot_damage(error, reader->path, offset,
+                               "the records of the block there do not add up");
     return BRD_OK;
 }
 
+/* Read what is behind a block's header: records, and the tag if there is one. */
+static enum brd_status
+read_block(struct snapshot_reader *reader, struct brd_buf *buf,
+           const struct snapshot_block_header *header, uint64_t offset,
+           struct brd_snapshot_error *error)
+{
+    size_t wanted = header->length + tag_bytes_of(reader);
+    uint32_t checksum;
+    size_t size = 0;
+    int result;
+
+    brd_buf_clear(buf);
+    if (brd_buf_reserve(buf, wanted) == NULL && wanted > 0)
+        return snapshot_error(error, BRD_OUT_OF_MEMORY, reader->path, offset,
+                              "out of memory for a block of %" PRIu32 " bytes in %s",
+                              header->length, reader->path);
+    result =
+        brd_file_read(reader->io, reader->fd, buf->data, wanted, offset + sizeof(*header), &size);
+    if (result != 0 || size < wanted)
+        return snapshot_io_error(error, result != 0 ? result : -EIO, "read", reader->path);
+    buf->size = size;
+    checksum = checksum_behind(reader->seed, header, sizeof(*header));
+    checksum = brd_crc32c(checksum, buf->data, size);
+#ifndef BRD_FUZZ
+    if (checksum != header->checksum)
+        return snapshot_damage(error, reader->path, offset, "the block there is not valid");
+#else
+    (void)checksum;
+#endif
+    return BRD_OK;
+}
+
+static enum brd_status
+open_block(const struct snapshot_reader *reader, struct snapshot_lane *lane,
+           const struct snapshot_block_header *header, uint64_t offset,
+           struct brd_snapshot_error *error)
+{
+    struct snapshot_block_header copy;
+    uint8_t *data = lane->buf.data;
+    enum brd_status status;
+
+    if (header->flags != (reader->header.flags & SNAPSHOT_SEALED)) {
+        if ((header->flags & ~SNAPSHOT_SEALED) != 0)
+            return snapshot_error(error, BRD_UNSUPPORTED, reader->path, offset,
+                                  "%s, offset %" PRIu64
+                                  ": a block written by a newer version of Brindle",
+                                  reader->path, offset);
+        return snapshot_damage(error, reader->path, offset,
+                               "the block there is encrypted and the file is not, or the reverse");
+    }
+    if (lane->seal == NULL)
+        return BRD_OK;
+    status = brd_seal_unpart(lane->seal, position_of(header), bound_to(header, &copy),
+                             brd_bytes(data, header->length), data + header->length, data);
+    if (status == BRD_CORRUPT)
+        return snapshot_damage(error, reader->path, offset,
+                               "authentication failed: the block there is not what was written");
+    return status == BRD_OK ? BRD_OK : no_memory(error, reader->path);
+}
+
 enum brd_status
-snapshot_next_block(struct snapshot_reader *reader, struct brd_buf *buf,
+snapshot_next_block(struct snapshot_reader *reader, struct snapshot_lane *lane,
                     struct brd_bytes *out_records, uint64_t *out_offset,
                     struct brd_snapshot_error *error)
 {
     struct snapshot_block_header header = { 0 };
     enum brd_status status;
-    uint32_t checksum;
-    size_t size = 0;
-    int result;
 
+    BRD_CHECK((lane->seal != NULL) == is_sealed(reader));
     brd_mutex_lock(&reader->lock);
     status = claim_block(reader, &header, out_offset, error);
     brd_mutex_unlock(&reader->lock);
+    if (status == BRD_OK)
+        status = read_block(reader, &lane->buf, &header, *out_offset, error);
+    if (status == BRD_OK)
+        status = open_block(reader, lane, &header, *out_offset, error);
     if (status != BRD_OK)
         return status;
-    brd_buf_clear(buf);
-    if (brd_buf_reserve(buf, header.length) == NULL && header.length > 0)
-        return set_error(error, BRD_OUT_OF_MEMORY, reader->path, *out_offset,
-                         "out of memory for a block of %" PRIu32 " bytes in %s", header.length,
-                         reader->path);
-    result = brd_file_read(reader->io, reader->fd, buf->data, header.length,
-                           *out_offset + sizeof(header), &size);
-    if (result != 0 || size < header.length)
-        return io_error(error, result != 0 ? result : -EIO, "read", reader->path);
-    buf->size = size;
-    checksum = checksum_behind(reader->seed, &header, sizeof(header));
-    checksum = brd_crc32c(checksum, buf->data, size);
-#ifndef BRD_FUZZ
-    if (checksum != header.checksum)
-        return damage(error, reader->path, *out_offset, "the block there is not valid");
-#else
-    (void)checksum;
-#endif
-    if (header.flags != 0)
-        return set_error(error, BRD_UNSUPPORTED, reader->path, *out_offset,
-                         "%s, offset %" PRIu64 ": a block written by a newer version of Brindle",
-                         reader->path, *out_offset);
-    *out_records = brd_bytes(buf->data, size);
+    *out_records = brd_bytes(lane->buf.data, header.length);
     return check_records(reader, &header, *out_records, *out_offset, error);
 }
 
@@ -543,304 +775,22 @@ snapshot_next_record(struct brd_bytes *records, uint64_t *out_version,
 }
 
 enum brd_status
-snapshot_verify(const struct brd_io *io, const char *path, struct brd_snapshot_info *out_info,
-                struct brd_snapshot_error *error)
+snapshot_verify(const struct brd_io *io, const struct brd_keyring *keys, const char *path,
+                struct brd_snapshot_info *out_info, struct brd_snapshot_error *error)
 {
     struct snapshot_reader reader;
+    struct snapshot_lane lane;
     struct brd_bytes records;
-    struct brd_buf buf;
-    enum brd_status status = snapshot_open(&reader, io, path, error);
+    enum brd_status status = snapshot_open(&reader, io, keys, path, error);
     uint64_t offset = 0;
 
     if (status != BRD_OK)
         return status;
-    brd_buf_init(&buf);
-    do {
-        status = snapshot_next_block(&reader, &buf, &records, &offset, error);
-    } while (status == BRD_OK);
-    brd_buf_fini(&buf);
+    status = snapshot_lane_open(&lane, &reader, error);
+    while (status == BRD_OK)
+        status = snapshot_next_block(&reader, &lane, &records, &offset, error);
+    snapshot_lane_close(&lane);
     *out_info = reader.info;
     snapshot_close(&reader);
     return status == BRD_NOT_FOUND ? BRD_OK : status;
-}
-
-/* ---- With the log ---- */
-
-enum brd_status
-snapshot_check_fit(const struct brd_snapshot_info *info, const char *path, uint64_t name_version,
-                   struct brd_bytes uuid, uint64_t base_version, uint64_t end_version,
-                   struct brd_snapshot_error *error)
-{
-    if (!brd_bytes_equal(brd_bytes(info->uuid, sizeof(info->uuid)), uuid))
-        return damage(error, path, 0, "it belongs to another data directory");
-    if (info->start_version != name_version)
-        return set_error(error, BRD_CORRUPT, path, 0,
-                         "%s is damaged at offset 0: it is the snapshot of version %" PRIu64
-                         " under another name",
-                         path, info->start_version);
-    if (info->start_version < base_version)
-        return set_error(error, BRD_CORRUPT, path, 0,
-                         "%s begins at version %" PRIu64 ", but the log goes back only to %" PRIu64
-                         ": a newer snapshot, or a part of the log, is missing",
-                         path, info->start_version, base_version);
-    if (info->end_version > end_version)
-        return set_error(error, BRD_CORRUPT, path, 0,
-                         "the log ends at version %" PRIu64 ", but the snapshot of version %" PRIu64
-                         " in %s has seen version %" PRIu64 ": a part of the log is gone",
-                         end_version, info->start_version, path, info->end_version);
-    return BRD_OK;
-}
-
-enum brd_status
-snapshot_check_none(const char *data_dir, uint64_t base_version, struct brd_snapshot_error *error)
-{
-    if (base_version == 0)
-        return BRD_OK;
-    return set_error(error, BRD_CORRUPT, data_dir, 0,
-                     "%s/snapshots holds no snapshot, but the log goes back only to version "
-                     "%" PRIu64 ": what was before is missing",
-                     data_dir, base_version);
-}
-
-/* ---- Files ---- */
-
-struct newest {
-    uint64_t start_version;
-    bool found;
-};
-
-static int
-note_newest(void *arg, const char *name)
-{
-    struct newest *newest = arg;
-    uint64_t version;
-
-    if (snapshot_version_of(name, &version) && (!newest->found || version > newest->start_version))
-        *newest = (struct newest){ .start_version = version, .found = true };
-    return 0;
-}
-
-enum brd_status
-snapshot_newest(const struct brd_io *io, const char *data_dir, uint64_t *out_start_version,
-                struct brd_snapshot_error *error)
-{
-    struct newest newest = { .found = false };
-    char path[4096];
-    int result;
-
-    snprintf(path, sizeof(path), "%s/snapshots", data_dir);
-    result = io->list(io->ctx, path, note_newest, &newest);
-    if (result < 0 && result != -ENOENT)
-        return io_error(error, result, "list", path);
-    *out_start_version = newest.start_version;
-    return newest.found ? BRD_OK : BRD_NOT_FOUND;
-}
-
-enum brd_status
-brd_snapshot_check(const struct brd_io *io, const char *data_dir, struct brd_bytes uuid,
-                   uint64_t base_version, uint64_t end_version, bool whole,
-                   struct brd_snapshot_info *out_info, struct brd_snapshot_error *out_error)
-{
-    struct snapshot_reader reader;
-    enum brd_status status;
-    uint64_t version = 0;
-    char *path;
-
-    *out_info = (struct brd_snapshot_info){ 0 };
-    status = snapshot_newest(io, data_dir, &version, out_error);
-    if (status == BRD_NOT_FOUND)
-        return snapshot_check_none(data_dir, base_version, out_error);
-    if (status != BRD_OK)
-        return status;
-    path = snapshot_path(data_dir, version);
-    if (path == NULL)
-        return set_error(out_error, BRD_OUT_OF_MEMORY, data_dir, 0, "out of memory");
-    if (whole) {
-        status = snapshot_verify(io, path, out_info, out_error);
-    } else {
-        status = snapshot_open(&reader, io, path, out_error);
-        if (status == BRD_OK) {
-            *out_info = reader.info;
-            snapshot_close(&reader);
-        }
-    }
-    if (status == BRD_OK)
-        status =
-            snapshot_check_fit(out_info, path, version, uuid, base_version, end_version, out_error);
-    free(path);
-    return status;
-}
-
-static enum brd_status
-visit_blocks(struct snapshot_reader *reader, const struct brd_snapshot_visitor *visitor,
-             struct brd_snapshot_error *error)
-{
-    struct brd_bytes records;
-    struct brd_bytes payload;
-    enum brd_status status;
-    struct brd_buf buf;
-    uint64_t offset;
-    uint64_t version;
-
-    brd_buf_init(&buf);
-    do {
-        status = snapshot_next_block(reader, &buf, &records, &offset, error);
-        while (status == BRD_OK && snapshot_next_record(&records, &version, &payload))
-            status = visitor->record(visitor->arg, version, payload);
-    } while (status == BRD_OK);
-    brd_buf_fini(&buf);
-    return status == BRD_NOT_FOUND ? BRD_OK : status;
-}
-
-enum brd_status
-brd_snapshot_visit(const struct brd_io *io, const char *data_dir,
-                   const struct brd_snapshot_visitor *visitor, struct brd_snapshot_error *out_error)
-{
-    struct snapshot_reader reader;
-    enum brd_status status;
-    uint64_t version = 0;
-    char *path;
-
-    status = snapshot_newest(io, data_dir, &version, out_error);
-    if (status == BRD_NOT_FOUND)
-        return set_error(out_error, status, data_dir, 0, "%s holds no snapshot", data_dir);
-    if (status != BRD_OK)
-        return status;
-    path = snapshot_path(data_dir, version);
-    if (path == NULL)
-        return set_error(out_error, BRD_OUT_OF_MEMORY, data_dir, 0, "out of memory");
-    status = snapshot_open(&reader, io, path, out_error);
-    if (status == BRD_OK) {
-        status = visitor->begin(visitor->arg, path, &reader.info);
-        if (status == BRD_OK)
-            status = visit_blocks(&reader, visitor, out_error);
-        snapshot_close(&reader);
-    }
-    free(path);
-    return status;
-}
-
-struct listing {
-    struct brd_snapshot_file *files; /* owned */
-    size_t count;
-};
-
-static int
-add_file(void *arg, const char *name)
-{
-    struct listing *listing = arg;
-    struct brd_snapshot_file *more;
-    uint64_t version;
-
-    if (!snapshot_version_of(name, &version))
-        return 0;
-    more = realloc(listing->files, (listing->count + 1) * sizeof(*more));
-    if (more == NULL)
-        return -ENOMEM;
-    listing->files = more;
-    listing->files[listing->count++] = (struct brd_snapshot_file){ .start_version = version };
-    return 0;
-}
-
-static int
-newer_first(const void *a, const void *b)
-{
-    uint64_t left = ((const struct brd_snapshot_file *)a)->start_version;
-    uint64_t right = ((const struct brd_snapshot_file *)b)->start_version;
-
-    return left > right ? -1 : left < right;
-}
-
-/* Read one to its end. Returns BRD_OK also where it is damaged. */
-static enum brd_status
-judge_file(const struct brd_io *io, const char *data_dir, struct brd_bytes uuid,
-           struct brd_snapshot_file *file, struct brd_snapshot_error *error)
-{
-    char *path = snapshot_path(data_dir, file->start_version);
-    int result;
-    int fd;
-
-    if (path == NULL)
-        return set_error(error, BRD_OUT_OF_MEMORY, data_dir, 0, "out of memory");
-    snprintf(file->path, sizeof(file->path), "%s", path);
-    free(path);
-    fd = io->open(io->ctx, file->path, O_RDONLY);
-    result = fd < 0 ? fd : io->size(io->ctx, fd, &file->bytes);
-    brd_file_close(io, &fd);
-    if (result < 0)
-        return io_error(error, result, "read", file->path);
-    file->status = snapshot_verify(io, file->path, &file->info, &file->error);
-    if (file->status == BRD_OK)
-        file->status = snapshot_check_fit(&file->info, file->path, file->start_version, uuid, 0,
-                                          UINT64_MAX, &file->error);
-    if (file->status == BRD_OK || file->status == BRD_CORRUPT)
-        return BRD_OK;
-    *error = file->error;
-    return file->status;
-}
-
-enum brd_status
-brd_snapshot_list(const struct brd_io *io, const char *data_dir, struct brd_bytes uuid,
-                  struct brd_snapshot_file **out_files, size_t *out_count,
-                  struct brd_snapshot_error *out_error)
-{
-    struct listing listing = { .files = NULL };
-    enum brd_status status = BRD_OK;
-    char path[4096];
-    int result;
-    size_t i;
-
-    snprintf(path, sizeof(path), "%s/snapshots", data_dir);
-    result = io->list(io->ctx, path, add_file, &listing);
-    if (result < 0 && result != -ENOENT)
-        status = io_error(out_error, result, "list", path);
-    if (listing.count > 0)
-        qsort(listing.files, listing.count, sizeof(*listing.files), newer_first);
-    for (i = 0; status == BRD_OK && i < listing.count; i++)
-        status = judge_file(io, data_dir, uuid, &listing.files[i], out_error);
-    if (status != BRD_OK) {
-        free(listing.files);
-        return status;
-    }
-    *out_files = listing.files;
-    *out_count = listing.count;
-    return BRD_OK;
-}
-
-struct removal {
-    const struct brd_io *io;
-    const char *data_dir;
-    uint64_t before;
-};
-
-static int
-remove_one(void *arg, const char *name)
-{
-    const struct removal *removal = arg;
-    char path[4096];
-    size_t length = strlen(name);
-    uint64_t version = 0;
-    bool finished = snapshot_version_of(name, &version);
-    int result;
-
-    if (finished ? version >= removal->before
-                 : length != NAME_DIGITS + 4 || strcmp(name + NAME_DIGITS, ".tmp") != 0)
-        return 0;
-    snprintf(path, sizeof(path), "%s/snapshots/%s", removal->data_dir, name);
-    result = removal->io->unlink(removal->io->ctx, path);
-    CRASH_POINT("snapshot_removed");
-    if (result != 0 && result != -ENOENT)
-        brd_diag_warning("cannot remove %s, which is not needed any more: %s", path,
-                         brd_file_error(result));
-    return 0;
-}
-
-void
-snapshot_remove_older(const struct brd_io *io, const char *data_dir, uint64_t start_version)
-{
-    struct removal removal = { io, data_dir, start_version };
-    char path[4096];
-
-    snprintf(path, sizeof(path), "%s/snapshots", data_dir);
-    (void)io->list(io->ctx, path, remove_one, &removal);
 }

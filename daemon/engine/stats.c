@@ -219,6 +219,16 @@ collect_log(struct brd_engine *engine, struct collector *to)
 }
 
 static void
+collect_encryption(struct brd_engine *engine, struct collector *to)
+{
+    if (engine->wal == NULL)
+        return;
+    keys_show(brd_keyring_current(keys_ring(engine)), to->caller->key_shown);
+    emit_text(to, "encryption_key", to->caller->key_shown);
+    emit_number(to, "encryption_pending", "1", keys_pending(engine), false);
+}
+
+static void
 collect_checkpoint(struct brd_engine *engine, struct collector *to)
 {
     struct checkpoint_view view;
@@ -255,6 +265,7 @@ stats_execute(struct brd_caller *caller, const struct brd_request *request, stru
     collect_gauges(engine, &collector);
     collect_log(engine, &collector);
     collect_checkpoint(engine, &collector);
+    collect_encryption(engine, &collector);
     if (caller->stats.failed) {
         reply->status = BRD_OUT_OF_MEMORY;
         return BRD_OK;

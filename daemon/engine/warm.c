@@ -157,7 +157,7 @@ write_file(struct writing *writing, const char *dir)
     if (result != 0)
         return result;
     memcpy(header.uuid, brd_wal_uuid(engine->wal).data, sizeof(header.uuid));
-    result = snapshot_create(&writing->dump.writer, io, dir, &header);
+    result = snapshot_create(&writing->dump.writer, io, keys_ring(engine), dir, &header);
     if (result != 0)
         return result;
     result = write_entries(writing);
@@ -281,7 +281,8 @@ load_file(struct brd_engine *engine, const char *path, uint64_t version,
         .engine = engine, .selective = true, .progress = on_progress, .arg = &reading
     };
     struct brd_snapshot_error error;
-    enum brd_status status = snapshot_open(&load.reader, io_of(engine), path, &error);
+    enum brd_status status =
+        snapshot_open(&load.reader, io_of(engine), keys_ring(engine), path, &error);
 
     if (status != BRD_OK) {
         snprintf(out_error->text, sizeof(out_error->text), "%s", error.text);

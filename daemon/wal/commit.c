@@ -35,6 +35,10 @@
  * and what makes it short shows in the rest; a preparation that failed is tried
  * once more when the writer needs it, because nothing of the log is in it.
  *
+ * Keys may change while all this goes on (commit_set_keys): a segment that was prepared under
+ * the old one is prepared again, and the syncer stores meta twice, once in each slot. The
+ * segment that is being written stays under its key until it is full or a rotation is asked for.
+ *
  * Waits are on the real monotonic clock, decisions on the options' clock: a test
  * with a fake one gets its decisions within a tick of moving it. */
 #include "wal/commit.h"
@@ -44,46 +48,29 @@
 #include "base/crashpoint.h"
 #include "base/crc32c.h"
 #include "base/diag.h"
-#include "base/random.h"
 #include "base/thread.h"
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define TICK_NS (UINT64_C(200) * BRD_NS_PER_MS)
-
-/* The ceiling lies this far above the clock, and is moved when less is left of
- * it than the sequencer's guard and two ticks. After a crash versions begin above
- * it, so it is short. */
-#define CEILING_AHEAD_NS (UINT64_C(3) * BRD_NS_PER_S)
-#define CEILING_LEFT_NS  (BRD_SEQUENCER_GUARD + UINT64_C(2) * TICK_NS)
-/* ... further while nothing is written, so that an idle daemon leaves the disk
- * alone for most of a minute. */
-#define CEILING_IDLE_NS (UINT64_C(60) * BRD_NS_PER_S)
-/* What was synced is in meta after so long, wherever the ceiling lies. */
-#define META_AGE_NS (UINT64_C(3) * BRD_NS_PER_S / 2)
-/* ... and this far above the newest version where those are ahead of the clock.
- * Then only their number counts: 100 million, moved when half are gone. */
-#define CEILING_AHEAD_VERSIONS UINT64_C(100000000)
-#define CEILING_LEFT_VERSIONS  (CEILING_AHEAD_VERSIONS / 2)
-
-static void
-notify(struct commit *commit)
+void
+commit_notify(struct commit *commit)
 {
     if (commit->on_progress != NULL)
         commit->on_progress(commit->arg);
 }
 
-static bool
-poisoned(const struct commit *commit)
+bool
+commit_is_poisoned(const struct commit *commit)
 {
     return atomic_load_explicit(&commit->poisoned, memory_order_acquire);
 }
 
-static bool
-is_low(const struct commit *commit)
+bool
+commit_is_low(const struct commit *commit)
 {
     return atomic_load_explicit(&commit->reserve.low, memory_order_relaxed);
 }
@@ -110,7 +97,7 @@ commit_poison(struct commit *commit, const char *action, const char *path, int r
                        brd_file_error(result), advice(result));
     /* What was written before is synced as soon as may be. */
     commit_want_sync(commit, UINT64_MAX);
-    notify(commit);
+    commit_notify(commit);
 }
 
 /* ---- The writer ---- */
@@ -152,7 +139,6 @@ rotate(struct commit *commit, uint64_t base_version)
         free(path);
         return false;
     }
-    brd_random_fill(header.salt, sizeof(header.salt));
     header.previous = old->header.number;
     memcpy(header.previous_salt, old->header.salt, sizeof(header.previous_salt));
     header.start_lsn = atomic_load_explicit(&commit->written_lsn, memory_order_relaxed);
@@ -179,6 +165,7 @@ rotate(struct commit *commit, uint64_t base_version)
                                           .start_lsn = header.start_lsn,
                                           .bytes = segment->room,
                                       });
+    memcpy(commit->retention.kept[commit->retention.count - 1].key_id, segment->header.key_id, 16);
     brd_cond_broadcast(&commit->files_wake); /* another one, please */
     brd_mutex_unlock(&commit->lock);
     atomic_fetch_add_explicit(&commit->segments, 1, memory_order_relaxed);
@@ -218,6 +205,14 @@ publish_written(struct commit *commit, uint64_t version, uint64_t lsn, uint64_t 
     brd_mutex_unlock(&commit->lock);
 }
 
+/* How many bytes the group takes there; sets its flags. */
+static uint64_t
+place(const struct segment *segment, struct group_header *header)
+{
+    header->flags = segment->seal != NULL ? GROUP_SEALED : 0;
+    return group_size(header);
+}
+
 /* Write the group under the cursor. Returns false after poisoning. */
 static bool
 write_group(struct commit *commit, const struct queue_cursor *cursor, size_t arena_bytes)
@@ -225,29 +220,36 @@ write_group(struct commit *commit, const struct queue_cursor *cursor, size_t are
     struct iovec parts[2 * QUEUE_GROUP_BLOBS_MAX + 1];
     struct group_header *header = queue_group(cursor);
     uint64_t lsn = atomic_load_explicit(&commit->written_lsn, memory_order_relaxed);
-    uint64_t size = group_bytes(header->length);
     struct segment *segment = commit->current;
     uint64_t version = header->last_version;
     uint64_t records = header->records;
+    uint64_t size;
     int count;
-    int result;
+    int result = 0;
 
     BRD_CHECK(header->base_version ==
               atomic_load_explicit(&commit->written_version, memory_order_relaxed));
+    size = place(segment, header);
     if (segment->end + size > segment->room && segment->end > SEGMENT_HEADER_BYTES) {
         if (!rotate(commit, header->base_version))
             return false;
         segment = commit->current;
+        size = place(segment, header);
     }
     header->magic = GROUP_MAGIC;
-    header->flags = 0;
+    header->checksum = 0;
     header->epoch = commit->epoch;
     header->lsn = lsn;
     header->synced_lsn = atomic_load_explicit(&commit->synced_lsn, memory_order_acquire);
     header->reserved = 0;
     count = queue_group_parts(cursor, arena_bytes, parts);
-    header->checksum = checksum_of(segment->seed, parts, count);
-    result = brd_file_writev(commit->io, segment->fd, parts, count, segment->end);
+    if (segment->seal != NULL &&
+        sealing_group(&commit->sealing, segment->seal, parts, &count) != BRD_OK)
+        result = -ENOMEM;
+    if (result == 0) {
+        header->checksum = checksum_of(segment->seed, parts, count);
+        result = brd_file_writev(commit->io, segment->fd, parts, count, segment->end);
+    }
     CRASH_POINT("group_written");
     if (result != 0) {
         atomic_fetch_add_explicit(&commit->write_errors, 1, memory_order_relaxed);
@@ -268,15 +270,16 @@ write_arena(struct commit *commit, struct queue_arena *arena)
     struct queue_cursor cursor = { .arena = arena };
     bool more = true;
 
-    while (more && !poisoned(commit)) {
+    while (more && !commit_is_poisoned(commit)) {
         size_t arena_bytes = (size_t)queue_group(&cursor)->reserved;
 
         if (!write_group(commit, &cursor, arena_bytes))
             break;
         more = queue_next_group(&cursor, arena_bytes);
         if (more)
-            notify(commit);
+            commit_notify(commit);
     }
+    sealing_trim(&commit->sealing);
     queue_give_back(commit->queue, arena);
     queue_set_begin(commit->queue,
                     atomic_load_explicit(&commit->written_lsn, memory_order_relaxed));
@@ -301,7 +304,20 @@ next_is_ready(struct commit *commit, int *out_error)
     return ready;
 }
 
-/* Somebody asked for a new segment; one without a record will do. Nobody's write
+/* May what comes go into the current segment although a new one was asked for? */
+static bool
+is_as_new(struct commit *commit)
+{
+    const struct segment *current = commit->current;
+    bool same;
+
+    brd_mutex_lock(&commit->lock);
+    same = memcmp(current->header.key_id, brd_keyring_current(commit->keys), 16) == 0;
+    brd_mutex_unlock(&commit->lock);
+    return same && current->end == SEGMENT_HEADER_BYTES;
+}
+
+/* Somebody asked for a new segment; one without a record will do, under the current key. Nobody's write
  * waits for the preparation of another one because of that. */
 static void
 rotate_as_asked(struct commit *commit)
@@ -315,7 +331,7 @@ rotate_as_asked(struct commit *commit)
     brd_mutex_unlock(&commit->lock);
     if (version < first)
         return; /* it is in the other arena */
-    if (commit->current->end > SEGMENT_HEADER_BYTES) {
+    if (!is_as_new(commit)) {
         bool ready = next_is_ready(commit, &error);
 
         if (!ready && error == 0)
@@ -344,400 +360,21 @@ writer_main(void *arg)
     bool stopping = false;
 
     while (!stopping) {
-        struct queue_arena *arena = queue_take(commit->queue, TICK_NS, &stopping);
+        struct queue_arena *arena = queue_take(commit->queue, COMMIT_TICK_NS, &stopping);
         bool told;
 
         atomic_fetch_add_explicit(&commit->writer_beat, 1, memory_order_relaxed);
         if (arena != NULL)
             write_arena(commit, arena);
-        if (atomic_load_explicit(&commit->rotate_wanted, memory_order_relaxed) && !poisoned(commit))
+        if (atomic_load_explicit(&commit->rotate_wanted, memory_order_relaxed) &&
+            !commit_is_poisoned(commit))
             rotate_as_asked(commit);
         /* In this order: who is refused from now on finds the flag cleared. */
         told = queue_take_refused(commit->queue);
         if (arena != NULL || told)
-            notify(commit);
+            commit_notify(commit);
     }
     return NULL;
-}
-
-/* ---- The syncer ---- */
-
-uint64_t
-commit_ceiling(const struct commit *commit)
-{
-    uint64_t ahead_ns = commit->idle ? CEILING_IDLE_NS : CEILING_AHEAD_NS;
-    uint64_t by_clock = brd_clock_now_ns(commit->clock) + ahead_ns;
-    uint64_t by_version = brd_sequencer_last(commit->sequencer) + CEILING_AHEAD_VERSIONS;
-    uint64_t ceiling = by_clock > by_version ? by_clock : by_version;
-
-    /* It never falls, and the sequencer wants its guard below it. */
-    if (ceiling < commit->meta.slot.ceiling)
-        ceiling = commit->meta.slot.ceiling;
-    return ceiling;
-}
-
-void
-commit_note_time(struct commit *commit)
-{
-    uint64_t now_ns = brd_clock_now_ns(commit->clock);
-    uint64_t used_ns = atomic_load_explicit(&commit->used_ns, memory_order_relaxed);
-
-    if (now_ns < used_ns)
-        now_ns = used_ns;
-    if (now_ns > commit->meta.slot.time_ns)
-        commit->meta.slot.time_ns = now_ns;
-}
-
-static bool
-ceiling_is_near(const struct commit *commit)
-{
-    uint64_t ceiling = commit->meta.slot.ceiling;
-
-    return brd_clock_now_ns(commit->clock) + CEILING_LEFT_NS > ceiling ||
-           brd_sequencer_last(commit->sequencer) + CEILING_LEFT_VERSIONS > ceiling;
-}
-
-/* Has something been synced that meta does not vouch for, though there was time? */
-static bool
-meta_is_behind(const struct commit *commit)
-{
-    return atomic_load_explicit(&commit->synced_lsn, memory_order_relaxed) >
-               commit->meta.slot.synced_lsn &&
-           brd_clock_mono_ns(commit->clock) - commit->stored_ns >= META_AGE_NS;
-}
-
-/* Returns false after poisoning. */
-static bool
-store_meta(struct commit *commit, uint64_t synced_version, uint64_t synced_lsn)
-{
-    uint64_t last = brd_sequencer_last(commit->sequencer);
-    int result;
-
-    commit->idle = last == commit->stored_last;
-    commit->stored_last = last;
-    commit->stored_ns = brd_clock_mono_ns(commit->clock);
-    commit->meta.slot.ceiling = commit_ceiling(commit);
-    commit->meta.slot.synced_lsn = synced_lsn;
-    commit->meta.slot.last_version = synced_version;
-    commit_note_time(commit);
-    result = meta_store(commit->io, commit->meta_fd, &commit->meta);
-#if BREAK_IGNORED_FSYNC
-    result = 0;
-#endif
-    if (result != 0) {
-        /* Like any failed sync: nothing counts as synced after it. */
-        atomic_store_explicit(&commit->sync_failed, true, memory_order_release);
-        atomic_fetch_add_explicit(&commit->sync_errors, 1, memory_order_relaxed);
-        commit_poison(commit, "update meta in", commit->dir, result);
-        return false;
-    }
-    brd_sequencer_set_ceiling(commit->sequencer, commit->meta.slot.ceiling);
-    return true;
-}
-
-static void
-publish_synced(struct commit *commit, uint64_t version, uint64_t lsn, uint64_t began_ns)
-{
-    brd_mutex_lock(&commit->lock);
-    atomic_store_explicit(&commit->synced_lsn, lsn, memory_order_release);
-    atomic_store_explicit(&commit->synced_version, version, memory_order_release);
-    atomic_store_explicit(&commit->fresh_ns, began_ns, memory_order_relaxed);
-    if (commit->waiting > 0)
-        brd_cond_broadcast(&commit->turn_done);
-    brd_mutex_unlock(&commit->lock);
-}
-
-static void
-count_sync(struct commit *commit, uint64_t took_ns)
-{
-    struct commit_counters *counters = &commit->counters;
-    uint64_t took_us = took_ns / BRD_NS_PER_US;
-
-    brd_counter_add(&counters->syncs, 1);
-    latency_add(&counters->sync_times, took_us);
-    atomic_store_explicit(&counters->sync_last_us, took_us, memory_order_relaxed);
-    if (took_us > brd_counter_get(&counters->sync_max_us))
-        atomic_store_explicit(&counters->sync_max_us, took_us, memory_order_relaxed);
-}
-
-/* Sync one file; counts. */
-static int
-sync_file(struct commit *commit, const struct segment *segment)
-{
-    uint64_t began_ns = brd_clock_mono_ns(commit->clock);
-    int result = commit->io->fdatasync(commit->io->ctx, segment->fd);
-
-#if BREAK_IGNORED_FSYNC
-    result = 0;
-#endif
-    count_sync(commit, brd_clock_mono_ns(commit->clock) - began_ns);
-    if (result != 0) {
-        atomic_store_explicit(&commit->sync_failed, true, memory_order_release);
-        atomic_fetch_add_explicit(&commit->sync_errors, 1, memory_order_relaxed);
-        commit_poison(commit, "sync", segment->path, result);
-    }
-    return result;
-}
-
-/* Sync all that is written by now and publish it. */
-static void
-sync_written(struct commit *commit)
-{
-    uint64_t began_ns = brd_clock_mono_ns(commit->clock);
-    struct segment *current;
-    struct segment *sealed;
-    uint64_t version;
-    uint64_t lsn;
-    int result = 0;
-
-    brd_mutex_lock(&commit->lock);
-    version = atomic_load_explicit(&commit->written_version, memory_order_relaxed);
-    lsn = atomic_load_explicit(&commit->written_lsn, memory_order_relaxed);
-    current = commit->current;
-    sealed = commit->sealed;
-    commit->sealed = NULL;
-    commit->sealed_tail = &commit->sealed;
-    brd_mutex_unlock(&commit->lock);
-
-#if BREAK_EARLY_ACK
-    publish_synced(commit, version, lsn, began_ns);
-    notify(commit);
-#endif
-    while (sealed != NULL) {
-        struct segment *next = sealed->next;
-
-        if (result == 0)
-            result = sync_file(commit, sealed);
-        segment_close(commit->io, &sealed);
-        sealed = next;
-    }
-    if (result == 0)
-        result = sync_file(commit, current);
-    CRASH_POINT("synced");
-    if (result != 0)
-        return;
-    if (current->header.number > commit->meta.slot.newest_segment) {
-        commit->meta.slot.newest_segment = current->header.number;
-        if (!store_meta(commit, version, lsn))
-            return;
-    }
-    publish_synced(commit, version, lsn, began_ns);
-    notify(commit);
-}
-
-/* Is there something to sync now? */
-static bool
-sync_is_due(struct commit *commit)
-{
-    uint64_t written = atomic_load_explicit(&commit->written_version, memory_order_acquire);
-    uint64_t synced = atomic_load_explicit(&commit->synced_version, memory_order_relaxed);
-    uint64_t age_ns = brd_clock_mono_ns(commit->clock) -
-                      atomic_load_explicit(&commit->fresh_ns, memory_order_relaxed);
-    bool wanted;
-
-    if (written == synced || atomic_load_explicit(&commit->sync_failed, memory_order_relaxed))
-        return false;
-    brd_mutex_lock(&commit->lock);
-    wanted = commit->sync_wanted > synced || commit->stop_syncer;
-    brd_mutex_unlock(&commit->lock);
-    return wanted || age_ns >= commit->sync_interval_ns;
-}
-
-/* ---- Segments that nobody needs ---- */
-
-/* The list of spares has changed. Caller holds the lock. */
-static void
-note_spares(struct commit *commit) BRD_REQUIRES(&commit->lock)
-{
-    atomic_store_explicit(&commit->spare_count, commit->spares.count, memory_order_relaxed);
-}
-
-/* Is it a spare from now on? */
-static bool
-keep_as_spare(struct commit *commit, const struct kept_segment *segment)
-{
-    bool kept;
-
-    brd_mutex_lock(&commit->lock);
-    kept = commit->keep_spares && !is_low(commit) && commit->spares.count < SPARES_MAX &&
-           segment->bytes == commit->segment_bytes;
-    brd_mutex_unlock(&commit->lock);
-    if (!kept || !spare_make(commit->io, commit->dir, segment->number, commit->segment_bytes))
-        return false;
-    brd_mutex_lock(&commit->lock);
-    kept = commit->keep_spares; /* asked again: it may have been told to drop them meanwhile */
-    if (kept)
-        spares_add(&commit->spares, segment->number);
-    note_spares(commit);
-    brd_mutex_unlock(&commit->lock);
-    if (!kept)
-        (void)spare_remove(commit->io, commit->dir, segment->number);
-    return true;
-}
-
-static void
-remove_segment(struct commit *commit, uint64_t number)
-{
-    char *path = segment_path(commit->dir, number);
-    int result = path == NULL ? -ENOMEM : commit->io->unlink(commit->io->ctx, path);
-
-    if (result != 0 && result != -ENOENT)
-        brd_diag_warning("cannot remove %s, which is not needed any more: %s; the next start "
-                         "tries again",
-                         path != NULL ? path : "a segment", brd_file_error(result));
-    free(path);
-}
-
-/* Of the first n in the table: away with them. What cannot be removed costs space
- * until the next start tries again, and nothing else. */
-static void
-remove_oldest(struct commit *commit, size_t n)
-{
-    size_t i;
-
-    for (i = 0; i < n; i++) {
-        /* Only this thread shortens the table, and who appends may move it. */
-        struct kept_segment segment;
-
-        brd_mutex_lock(&commit->lock);
-        segment = commit->retention.kept[i];
-        brd_mutex_unlock(&commit->lock);
-        if (!keep_as_spare(commit, &segment))
-            remove_segment(commit, segment.number);
-        CRASH_POINT("segment_released");
-        atomic_fetch_sub_explicit(&commit->segments, 1, memory_order_relaxed);
-        atomic_fetch_sub_explicit(&commit->segment_bytes_total, segment.bytes,
-                                  memory_order_relaxed);
-    }
-}
-
-/* Returns false after poisoning. */
-static bool
-forget_oldest(struct commit *commit, size_t n)
-{
-    uint64_t version = atomic_load_explicit(&commit->synced_version, memory_order_relaxed);
-    uint64_t lsn = atomic_load_explicit(&commit->synced_lsn, memory_order_relaxed);
-
-    brd_mutex_lock(&commit->lock);
-    commit->meta.slot.first_segment = commit->retention.kept[n].number;
-    brd_mutex_unlock(&commit->lock);
-    /* Twice: the slot that is the older one then must not name a removed file. */
-    if (!store_meta(commit, version, lsn))
-        return false;
-    CRASH_POINT("release_noted_once");
-    if (!store_meta(commit, version, lsn))
-        return false;
-    CRASH_POINT("release_noted");
-    return true;
-}
-
-static void
-release_segments(struct commit *commit, uint64_t wanted)
-{
-    size_t n;
-
-    /* The first that stays must be known to be durable before the others go. */
-    sync_written(commit);
-    if (poisoned(commit))
-        return;
-    brd_mutex_lock(&commit->lock);
-    n = retention_covered(&commit->retention, wanted);
-    brd_mutex_unlock(&commit->lock);
-    if (n > 0) {
-        if (!forget_oldest(commit, n))
-            return;
-        remove_oldest(commit, n);
-    }
-    brd_mutex_lock(&commit->lock);
-    if (n > 0)
-        retention_drop(&commit->retention, n);
-    commit->released_version = wanted;
-    brd_cond_broadcast(&commit->turn_done);
-    brd_cond_broadcast(&commit->files_wake); /* the disk has more room */
-    brd_mutex_unlock(&commit->lock);
-}
-
-/* What may be released now; 0: nothing. */
-static uint64_t
-release_wanted(struct commit *commit)
-{
-    uint64_t wanted;
-
-    brd_mutex_lock(&commit->lock);
-    wanted = commit->release_version > commit->released_version ? commit->release_version : 0;
-    brd_mutex_unlock(&commit->lock);
-    return wanted;
-}
-
-/* Wait until there may be something to do. False: stopping. */
-static bool
-syncer_wait(struct commit *commit)
-{
-    uint64_t tick_ns = commit->sync_interval_ns < TICK_NS ? commit->sync_interval_ns : TICK_NS;
-    bool stop;
-
-    brd_mutex_lock(&commit->lock);
-    stop = commit->stop_syncer;
-    if (!stop && commit->release_version <= commit->released_version &&
-        (commit->sync_wanted <=
-             atomic_load_explicit(&commit->synced_version, memory_order_relaxed) ||
-         atomic_load_explicit(&commit->synced_version, memory_order_relaxed) ==
-             atomic_load_explicit(&commit->written_version, memory_order_relaxed) ||
-         poisoned(commit)))
-        (void)brd_cond_wait_for(&commit->sync_wake, &commit->lock, tick_ns);
-    brd_mutex_unlock(&commit->lock);
-    return !stop;
-}
-
-static void
-beat(struct commit *commit)
-{
-    uint64_t writer_beat = atomic_load_explicit(&commit->writer_beat, memory_order_relaxed);
-
-    if (writer_beat != commit->seen_beat)
-        atomic_fetch_add_explicit(&commit->heartbeat, 1, memory_order_relaxed);
-    commit->seen_beat = writer_beat;
-}
-
-static void *
-syncer_main(void *arg)
-{
-    struct commit *commit = arg;
-
-    for (;;) {
-        uint64_t wanted;
-
-        beat(commit);
-        if (!poisoned(commit) && (ceiling_is_near(commit) || meta_is_behind(commit)))
-            (void)store_meta(commit,
-                             atomic_load_explicit(&commit->synced_version, memory_order_relaxed),
-                             atomic_load_explicit(&commit->synced_lsn, memory_order_relaxed));
-        if (sync_is_due(commit)) {
-            sync_written(commit);
-            continue;
-        }
-        wanted = poisoned(commit) ? 0 : release_wanted(commit);
-        if (wanted != 0) {
-            release_segments(commit, wanted);
-            continue;
-        }
-        if (!syncer_wait(commit) && !sync_is_due(commit))
-            break;
-        /* Who stood back for an oversize record that never came. */
-        if (queue_take_refused(commit->queue))
-            notify(commit);
-    }
-    return NULL;
-}
-
-void
-commit_want_sync(struct commit *commit, uint64_t version)
-{
-    brd_mutex_lock(&commit->lock);
-    if (version > commit->sync_wanted)
-        commit->sync_wanted = version;
-    brd_cond_signal(&commit->sync_wake);
-    brd_mutex_unlock(&commit->lock);
 }
 
 /* ---- Who waits for the threads ---- */
@@ -746,12 +383,12 @@ commit_want_sync(struct commit *commit, uint64_t version)
 static enum brd_status
 wait_turn(struct commit *commit) BRD_REQUIRES(&commit->lock)
 {
-    if (poisoned(commit))
+    if (commit_is_poisoned(commit))
         return BRD_READ_ONLY;
     if (commit->interrupted)
         return BRD_SHUTTING_DOWN;
     commit->waiting++;
-    (void)brd_cond_wait_for(&commit->turn_done, &commit->lock, TICK_NS);
+    (void)brd_cond_wait_for(&commit->turn_done, &commit->lock, COMMIT_TICK_NS);
     commit->waiting--;
     return BRD_OK;
 }
@@ -799,15 +436,52 @@ enum brd_status
 commit_release(struct commit *commit, uint64_t version)
 {
     enum brd_status status = BRD_OK;
+    uint64_t asked;
 
     brd_mutex_lock(&commit->lock);
     if (version > commit->release_version)
         commit->release_version = version;
+    asked = ++commit->releases_asked;
     brd_cond_signal(&commit->sync_wake);
-    while (status == BRD_OK && commit->released_version < version)
+    while (status == BRD_OK && commit->releases_done < asked)
         status = wait_turn(commit);
     brd_mutex_unlock(&commit->lock);
     return status;
+}
+
+void
+commit_set_keys(struct commit *commit, const struct brd_keyring *keys)
+{
+    struct segment *stale = NULL;
+
+    brd_mutex_lock(&commit->lock);
+    commit->keys = keys;
+    if (commit->next != NULL &&
+        memcmp(commit->next->header.key_id, brd_keyring_current(keys), 16) != 0) {
+        stale = commit->next;
+        commit->next = NULL;
+        commit->next_number--;
+        brd_cond_broadcast(&commit->files_wake);
+    }
+    brd_cond_signal(&commit->sync_wake);
+    brd_mutex_unlock(&commit->lock);
+    segment_close(commit->io, &stale);
+    /* What cannot go counts as under another key (under.c). */
+    if (keys != NULL && commit_drop_spares(commit) != BRD_OK)
+        brd_diag_warning("not all bytes of earlier lives of the log's files are gone");
+}
+
+bool
+commit_is_under(struct commit *commit, const uint8_t *key_id)
+{
+    bool under;
+
+    brd_mutex_lock(&commit->lock);
+    under = retention_is_under(&commit->retention, key_id) &&
+            memcmp(commit->meta_keys[0], key_id, 16) == 0 &&
+            memcmp(commit->meta_keys[1], key_id, 16) == 0;
+    brd_mutex_unlock(&commit->lock);
+    return under;
 }
 
 void
@@ -820,6 +494,12 @@ commit_interrupt(struct commit *commit)
 }
 
 /* ---- The preparer ---- */
+
+void
+commit_note_spares(struct commit *commit)
+{
+    atomic_store_explicit(&commit->spare_count, commit->spares.count, memory_order_relaxed);
+}
 
 /* The next segment: of a spare (0: there is none), or else a new one of so many bytes. */
 static int
@@ -842,7 +522,7 @@ give_spares_back(struct commit *commit)
     uint64_t number;
 
     commit->spares = (struct spares){ .count = 0 };
-    note_spares(commit);
+    commit_note_spares(commit);
     commit->using_spare = true;
     brd_mutex_unlock(&commit->lock);
     while ((number = spares_take(&spares)) != 0)
@@ -877,7 +557,7 @@ commit_drop_spares(struct commit *commit)
         brd_cond_wait(&commit->files_wake, &commit->lock);
     spares = commit->spares;
     commit->spares = (struct spares){ .count = 0 };
-    note_spares(commit);
+    commit_note_spares(commit);
     if (commit->next != NULL && commit->next->recycled) {
         next = commit->next;
         commit->next = NULL;
@@ -916,10 +596,10 @@ commit_look_at_disk(struct commit *commit)
 {
     struct reserve_view view = { .segment_bytes = commit->segment_bytes };
     struct reserve_plan plan;
-    bool was_low = is_low(commit);
+    bool was_low = commit_is_low(commit);
 
     brd_mutex_unlock(&commit->lock);
-    if (!poisoned(commit))
+    if (!commit_is_poisoned(commit))
         reserve_tell(&commit->reserve, commit->dir); /* of the last decision */
     reserve_measure(&commit->reserve, commit->io, commit->dir);
     if (commit->snapshot_bytes != NULL)
@@ -953,6 +633,7 @@ preparer_main(void *arg)
     while (!commit->stop_preparer) {
         struct segment *segment = NULL;
         uint64_t bytes = commit_look_at_disk(commit);
+        const struct brd_keyring *keys = commit->keys;
         uint64_t number = commit->next_number;
         uint64_t asks = commit->next_asks;
         uint64_t spare;
@@ -962,12 +643,12 @@ preparer_main(void *arg)
         if (commit->stop_preparer)
             break;
         if (commit->spares.count > 0 &&
-            (is_low(commit) || (bytes > 0 && bytes < commit->segment_bytes))) {
+            (commit_is_low(commit) || (bytes > 0 && bytes < commit->segment_bytes))) {
             give_spares_back(commit);
             continue;
         }
         if (bytes == 0 || (commit->next_error != 0 && commit->next_failed == asks)) {
-            (void)brd_cond_wait_for(&commit->files_wake, &commit->lock, TICK_NS);
+            (void)brd_cond_wait_for(&commit->files_wake, &commit->lock, COMMIT_TICK_NS);
             continue;
         }
         /* The one before may have been taken and not be in the table yet. */
@@ -978,12 +659,19 @@ preparer_main(void *arg)
             continue;
         }
         spare = spares_take(&commit->spares);
-        note_spares(commit);
+        commit_note_spares(commit);
         commit->using_spare = spare != 0;
         brd_mutex_unlock(&commit->lock);
         result = prepare_next(commit, spare, number, bytes, &segment);
+        if (result == 0)
+            result = segment_seal(segment, keys, commit->uuid);
+        if (result != 0)
+            segment_close(commit->io, &segment);
         brd_mutex_lock(&commit->lock);
-        if (segment != NULL && segment->recycled && !commit->keep_spares) {
+        if (result == 0 &&
+            ((segment->recycled && !commit->keep_spares) ||
+             memcmp(brd_keyring_current(keys), brd_keyring_current(commit->keys), 16) != 0)) {
+            /* The key has changed meanwhile, or spares are out of use: once more. */
             (void)discard(commit, segment);
             commit->using_spare = false;
             brd_cond_broadcast(&commit->files_wake);
@@ -1009,7 +697,7 @@ commit_start(struct commit *commit)
 {
     enum brd_status status;
 
-    status = brd_thread_start(&commit->syncer, "wal-sync", syncer_main, commit);
+    status = brd_thread_start(&commit->syncer, "wal-sync", commit_syncer, commit);
     commit->syncer_runs = status == BRD_OK;
     if (status == BRD_OK) {
         status = brd_thread_start(&commit->preparer, "wal-files", preparer_main, commit);

@@ -9,6 +9,7 @@
 #include "wal/queue.h"
 #include "wal/reserve.h"
 #include "wal/retain.h"
+#include "wal/sealing.h"
 #include "wal/segment.h"
 #include "wal/spare.h"
 
@@ -36,6 +37,7 @@ struct commit {
     uint64_t (*snapshot_bytes)(void *arg); /* or NULL */
     void *snapshot_arg;
     uint32_t epoch;
+    uint8_t uuid[16];
 
     struct brd_mutex lock;      /* BRD_RANK_WAL_STATE */
     struct brd_cond sync_wake;  /* the syncer */
@@ -43,8 +45,10 @@ struct commit {
     struct brd_cond turn_done;  /* whoever waits for a rotation, a release or a sync */
 
     /* Under lock. */
-    struct segment *current; /* owned; its `end` is the writer's alone */
-    struct segment *sealed;  /* owned list: full, not yet synced; oldest first */
+    const struct brd_keyring *keys; /* borrowed: what is begun is under its current key */
+    uint8_t meta_keys[2][16];       /* under which the slots of meta are */
+    struct segment *current;        /* owned; its `end` is the writer's alone */
+    struct segment *sealed;         /* owned list: full, not yet synced; oldest first */
     struct segment **sealed_tail;
     struct segment *next; /* owned: prepared */
     uint64_t next_number;
@@ -64,7 +68,9 @@ struct commit {
     int rotate_error;                /* of the last of them; 0: none */
     struct brd_wal_position rotated; /* where the last of them was */
     uint64_t release_version;        /* what is at or below it need not be kept */
-    uint64_t released_version;       /* ... and has been looked at for that */
+    uint64_t releases_asked;         /* for that to be looked at ... */
+    uint64_t releases_done;          /* ... and how many of them are over */
+    bool left_behind;                /* some segments below the first one could not be removed */
     unsigned waiting;                /* threads in turn_done */
     bool interrupted;                /* they are to give up */
 
@@ -72,11 +78,15 @@ struct commit {
 
     /* The syncer's alone while it runs. */
     struct meta meta;
+    struct brd_seal *meta_seal;          /* owned; NULL: meta is not signed */
+    const struct brd_keyring *meta_ring; /* of which that is the current key */
     int meta_fd;
     uint64_t seen_beat;
     uint64_t stored_ns;   /* when meta was last stored, monotonic */
     uint64_t stored_last; /* newest version issued then */
     bool idle;            /* ... and none since the time before */
+
+    struct sealing sealing; /* the writer's alone */
 
     _Atomic uint64_t used_ns;   /* see brd_wal_note_time; relaxed */
     _Atomic bool hurry;         /* the writer waits for the next segment; relaxed */
@@ -99,6 +109,22 @@ struct commit {
     pthread_t writer, syncer, preparer;
     bool writer_runs, syncer_runs, preparer_runs;
 };
+
+#define COMMIT_TICK_NS (UINT64_C(200) * BRD_NS_PER_MS) /* threads look around so often */
+
+/* Tell whoever listens that something has moved. No lock held. */
+void commit_notify(struct commit *commit);
+
+bool commit_is_poisoned(const struct commit *commit);
+
+/* Is only the disk's reserve left? Any thread. */
+bool commit_is_low(const struct commit *commit);
+
+/* The list of spares has changed. Caller holds the lock. */
+void commit_note_spares(struct commit *commit);
+
+/* The syncer's thread; arg: the commit. */
+void *commit_syncer(void *arg);
 
 /* The bound for versions that meta should promise now, and whether it must be
  * moved. */
@@ -133,6 +159,11 @@ BRD_MUST_CHECK enum brd_status commit_wait_synced(struct commit *commit, uint64_
 BRD_MUST_CHECK enum brd_status commit_release(struct commit *commit, uint64_t version);
 void commit_interrupt(struct commit *commit);
 BRD_MUST_CHECK enum brd_status commit_drop_spares(struct commit *commit);
+void commit_set_keys(struct commit *commit, const struct brd_keyring *keys);
+bool commit_is_under(struct commit *commit, const uint8_t *key_id);
+
+/* Let others see under which keys meta is; for whoever has stored it. */
+void commit_publish_meta(struct commit *commit);
 
 /* Nothing is written any more: reports it once, closes the queue. Any thread,
  * no lock held. */

@@ -4,7 +4,10 @@
  * the walk has seen can be copied while a daemon appends behind it. The copy ends at the
  * group where the walk ended: later segments and what was in flight stay behind. meta says
  * that all of it is synced, which it is by then, so that what is damaged in the copy later on
- * is never taken for a torn end. */
+ * is never taken for a torn end.
+ *
+ * An encrypted segment is copied as it is, once its tags were found right: it stays under its
+ * key. That is the same group under the same nonce in two files, and nothing else ever. */
 #include "wal/reader.h"
 
 #include <errno.h>
@@ -52,14 +55,14 @@ look(struct job *job)
     const struct brd_io *io = copy->from_io;
     const struct brd_wal_visitor visitor = { .arg = copy, .group = count_group };
     struct brd_wal_report report;
-    enum brd_status status = meta_load(io, copy->from_dir, &job->meta, job->error);
+    enum brd_status status = meta_load(io, copy->from_dir, copy->keys, &job->meta, job->error);
     size_t i;
 
     if (status == BRD_NOT_FOUND)
         return error_set(job->error, status, copy->from_dir, 0, "there is no log in %s",
                          copy->from_dir);
     if (status == BRD_OK)
-        status = map_load(io, copy->from_dir, &job->meta.slot, &job->map, job->error);
+        status = map_load(io, copy->from_dir, copy->keys, &job->meta.slot, &job->map, job->error);
     if (status == BRD_OK)
         status = log_walk(io, &job->meta.slot, &job->map, &visitor, &job->end, &report, job->error);
     if (status != BRD_OK)
@@ -132,6 +135,8 @@ write_meta(struct job *job)
 {
     struct meta_slot *slot = &job->meta.slot;
     const struct log_end *end = &job->end;
+    struct brd_seal *seal = NULL;
+    enum brd_status status;
     int result;
 
     slot->flags &= ~META_CLEAN;
@@ -143,7 +148,11 @@ write_meta(struct job *job)
         slot->ceiling = end->last_version + 1;
     if (slot->epoch < end->epoch)
         slot->epoch = end->epoch;
-    result = meta_create(brd_io_real(), job->copy->to_dir, &job->meta);
+    status = meta_use_key(&job->meta, job->copy->keys, &seal);
+    if (status != BRD_OK)
+        return error_set(job->error, status, job->copy->to_dir, 0, "out of memory");
+    result = meta_create(brd_io_real(), job->copy->to_dir, &job->meta, seal);
+    brd_seal_close(&seal);
     return result == 0 ? BRD_OK : error_io(job->error, result, "write meta in", job->copy->to_dir);
 }
 

@@ -30,7 +30,7 @@ group_parse(struct brd_bytes bytes, uint32_t seed, uint64_t lsn, struct group_he
     if (bytes.size < sizeof(header) || !group_header_plausible(bytes.data, lsn))
         return GROUP_BAD;
     memcpy(&header, bytes.data, sizeof(header));
-    size = group_bytes(header.length);
+    size = group_size(&header);
     if (size > bytes.size)
         return GROUP_BAD;
 #ifndef BRD_FUZZ /* a fuzzer would never get past it */

@@ -7,6 +7,11 @@
  * last version of the group before: the versions chain the groups together as
  * the positions do.
  *
+ * In a segment that is encrypted the records are, and 16 bytes follow them (before the padding)
+ * by which the reader knows that header and records are what was written, here: the tag.
+ * The checksum covers what is on the disk, so where the log ends and what is damaged
+ * does not depend on any key.
+ *
  * One checksum for a group and not for each record: a group is written as one
  * and counts as one, so a finer checksum could only tell *which* part of
  * something worthless is bad; it would cost 4 bytes and a call per record.
@@ -23,14 +28,16 @@
 #define GROUP_MAGIC       UINT32_C(0x47445242) /* "BRDG" */
 #define GROUP_ALIGN       8
 #define GROUP_LENGTH_MAX  (UINT32_C(1) << 31)
-#define GROUP_FLAGS_KNOWN UINT32_C(0)
+#define GROUP_SEALED      UINT32_C(1) /* the records are encrypted, a tag follows them */
+#define GROUP_FLAGS_KNOWN GROUP_SEALED
+#define GROUP_TAG_BYTES   ((size_t)16)
 #define RECORD_FRAME_MAX  ((size_t)2 * BRD_VARINT_MAX)
 
 struct group_header {
     uint32_t magic;
     uint32_t checksum; /* CRC32C of the segment's salt, then of all behind this field */
-    uint32_t flags;    /* none yet; one will say that the payload is encrypted */
-    uint32_t length;   /* bytes of records, padding not counted */
+    uint32_t flags;
+    uint32_t length; /* bytes of records, neither tag nor padding counted */
     uint32_t records;
     uint32_t epoch;
     uint64_t lsn;        /* of the header's first byte */
@@ -41,11 +48,30 @@ struct group_header {
 };
 static_assert(sizeof(struct group_header) == 64, "on-disk format");
 
-/* Bytes on disk of a group with so many bytes of records. */
+/* Bytes on disk of a plain group with so many bytes of records. */
 static inline uint64_t
 group_bytes(uint64_t length)
 {
     return (sizeof(struct group_header) + length + GROUP_ALIGN - 1) & ~(uint64_t)(GROUP_ALIGN - 1);
+}
+
+/* Bytes on disk of a group with this header. */
+static inline uint64_t
+group_size(const struct group_header *header)
+{
+    bool sealed = (header->flags & GROUP_SEALED) != 0;
+
+    return group_bytes(header->length + (sealed ? (uint64_t)GROUP_TAG_BYTES : 0));
+}
+
+/* What a tag vouches for beside the records: the header, without its checksum. */
+static inline void
+group_aad(const struct group_header *header, uint8_t out[sizeof(struct group_header)])
+{
+    struct group_header bound = *header;
+
+    bound.checksum = 0;
+    memcpy(out, &bound, sizeof(bound));
 }
 
 /* What the checksum begins with, for a segment with this salt. */

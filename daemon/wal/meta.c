@@ -29,16 +29,24 @@ slot_checksum(const uint8_t *sector)
     return brd_crc32c(crc, sector + at + 4, META_SLOT_BYTES - at - 4);
 }
 
-static void
-slot_encode(struct meta_slot *slot, uint8_t sector[META_SLOT_BYTES])
+static int
+slot_encode(struct meta_slot *slot, struct brd_seal *seal, uint8_t sector[META_SLOT_BYTES])
 {
+    BRD_CHECK((seal != NULL) == ((slot->flags & META_SEALED) != 0));
     slot->magic = META_MAGIC;
     slot->format = META_FORMAT;
     slot->checksum = 0;
+    memset(slot->mac, 0, sizeof(slot->mac));
     memset(sector, 0, META_SLOT_BYTES);
     memcpy(sector, slot, sizeof(*slot));
+    if (seal != NULL) {
+        if (brd_seal_mac(seal, brd_bytes(sector, META_SLOT_BYTES), slot->mac) != BRD_OK)
+            return -ENOMEM;
+        memcpy(sector, slot, sizeof(*slot));
+    }
     slot->checksum = slot_checksum(sector);
     memcpy(sector, slot, sizeof(*slot));
+    return 0;
 }
 
 static enum slot_verdict
@@ -58,6 +66,46 @@ slot_decode(const uint8_t *sector, struct meta_slot *out_slot)
     return SLOT_VALID;
 }
 
+static bool
+slot_is_known(const struct meta_slot *slot)
+{
+    return slot->format == META_FORMAT && (slot->flags & ~META_FLAGS_KNOWN) == 0;
+}
+
+/* Was a valid slot written by somebody who has the key that it names? */
+static enum brd_status
+slot_verify(const uint8_t *sector, const struct meta_slot *slot, const struct brd_keyring *keys,
+            const char *path, uint64_t offset, struct brd_wal_error *error)
+{
+    bool sealed = (slot->flags & META_SEALED) != 0;
+    bool same = sealed != keys_is_plain(slot->key_id);
+    uint8_t bare[META_SLOT_BYTES];
+    struct brd_seal *seal = NULL;
+    enum brd_status status = BRD_OK;
+    uint8_t mac[16];
+
+    if (same && sealed) {
+        memcpy(bare, sector, sizeof(bare));
+        memset(bare + offsetof(struct meta_slot, checksum), 0, sizeof(slot->checksum));
+        memset(bare + offsetof(struct meta_slot, mac), 0, sizeof(slot->mac));
+        status = keys_open_meta(keys, slot->key_id, slot->uuid, &seal);
+        if (status == BRD_OK)
+            status = brd_seal_mac(seal, brd_bytes(bare, sizeof(bare)), mac);
+        brd_seal_close(&seal);
+        if (status != BRD_OK)
+            return error_set(error, status, path, offset, "out of memory");
+#ifndef BRD_FUZZ /* a fuzzer would never get past it */
+        same = brd_seal_same(mac, slot->mac);
+#endif
+    }
+    if (same)
+        return BRD_OK;
+    return error_set(error, BRD_CORRUPT, path, offset,
+                     "%s is damaged at offset %llu: authentication failed: the slot there is not "
+                     "what was written",
+                     path, (unsigned long long)offset);
+}
+
 /* Which slot a generation lives in. */
 static uint64_t
 slot_offset(uint64_t generation)
@@ -66,9 +114,10 @@ slot_offset(uint64_t generation)
 }
 
 enum brd_status
-meta_parse(struct brd_bytes bytes, const char *path, struct meta *out_meta,
-           struct brd_wal_error *error)
+meta_parse(struct brd_bytes bytes, const char *path, const struct brd_keyring *keys,
+           struct meta *out_meta, struct brd_wal_error *error)
 {
+    enum brd_status status;
     struct meta_slot slots[2];
     enum slot_verdict verdicts[2] = { SLOT_BAD, SLOT_BAD };
     uint64_t bad_offset = 0;
@@ -95,12 +144,24 @@ meta_parse(struct brd_bytes bytes, const char *path, struct meta *out_meta,
         memcmp(slots[0].uuid, slots[1].uuid, 16) != 0)
         return error_set(error, BRD_CORRUPT, path, 0,
                          "%s is damaged: its two slots belong to different data directories", path);
-    if (slots[best].format != META_FORMAT || (slots[best].flags & ~META_FLAGS_KNOWN) != 0)
+    if (!slot_is_known(&slots[best]))
         return error_set(error, BRD_UNSUPPORTED, path, (uint64_t)best * META_PAGE_BYTES,
                          "%s was written by a newer version of Brindle (format %u)", path,
                          slots[best].format);
+    status = keys_check(keys, slots[best].key_id, path, error);
+    /* The older slot says nothing that counts: after a change of keys its own may be gone. But
+     * where there is one, a slot that its owner did not write is as bad as the other. */
+    for (i = 0; status == BRD_OK && i < 2; i++)
+        if (verdicts[i] == SLOT_VALID && slot_is_known(&slots[i]) &&
+            brd_keyring_has(keys, slots[i].key_id))
+            status = slot_verify(bytes.data + (uint64_t)i * META_PAGE_BYTES, &slots[i], keys, path,
+                                 (uint64_t)i * META_PAGE_BYTES, error);
+    if (status != BRD_OK)
+        return status;
     out_meta->slot = slots[best];
     out_meta->doubtful = verdicts[1 - best] == SLOT_BAD;
+    for (i = 0; i < 2; i++)
+        memcpy(out_meta->slot_keys[i], slots[verdicts[i] == SLOT_VALID ? i : best].key_id, 16);
     return BRD_OK;
 }
 
@@ -113,8 +174,8 @@ meta_path(const char *dir)
 }
 
 enum brd_status
-meta_load(const struct brd_io *io, const char *dir, struct meta *out_meta,
-          struct brd_wal_error *error)
+meta_load(const struct brd_io *io, const char *dir, const struct brd_keyring *keys,
+          struct meta *out_meta, struct brd_wal_error *error)
 {
     char *path = meta_path(dir);
     uint8_t bytes[META_BYTES];
@@ -139,15 +200,17 @@ meta_load(const struct brd_io *io, const char *dir, struct meta *out_meta,
     if (result < 0)
         status = error_io(error, result, "read", path);
     else
-        status = meta_parse(brd_bytes(bytes, size), path, out_meta, error);
+        status = meta_parse(brd_bytes(bytes, size), path, keys, out_meta, error);
 out:
     free(path);
     return status;
 }
 
 void
-meta_tell(const struct meta_slot *slot, struct brd_wal_identity *out_identity)
+meta_tell(const struct meta *meta, struct brd_wal_identity *out_identity)
 {
+    const struct meta_slot *slot = &meta->slot;
+
     *out_identity = (struct brd_wal_identity){
         .epoch = slot->epoch,
         .generation = slot->generation,
@@ -159,10 +222,29 @@ meta_tell(const struct meta_slot *slot, struct brd_wal_identity *out_identity)
         .clean = (slot->flags & META_CLEAN) != 0,
     };
     memcpy(out_identity->uuid, slot->uuid, sizeof(slot->uuid));
+    memcpy(out_identity->key_ids, meta->slot_keys, sizeof(out_identity->key_ids));
+}
+
+enum brd_status
+meta_use_key(struct meta *meta, const struct brd_keyring *keys, struct brd_seal **out_seal)
+{
+    struct meta_slot *slot = &meta->slot;
+    const uint8_t *key_id = brd_keyring_current(keys);
+    bool plain = keys_is_plain(key_id);
+    enum brd_status status = BRD_OK;
+
+    *out_seal = NULL;
+    if (!plain)
+        status = keys_open_meta(keys, key_id, slot->uuid, out_seal);
+    if (status != BRD_OK)
+        return status;
+    memcpy(slot->key_id, key_id, sizeof(slot->key_id));
+    slot->flags = plain ? slot->flags & ~META_SEALED : slot->flags | META_SEALED;
+    return BRD_OK;
 }
 
 int
-meta_create(const struct brd_io *io, const char *dir, struct meta *meta)
+meta_create(const struct brd_io *io, const char *dir, struct meta *meta, struct brd_seal *seal)
 {
     uint8_t bytes[META_BYTES] = { 0 };
     char *path = meta_path(dir);
@@ -171,20 +253,26 @@ meta_create(const struct brd_io *io, const char *dir, struct meta *meta)
     if (path == NULL)
         return -ENOMEM;
     meta->slot.generation = 1;
-    slot_encode(&meta->slot, bytes + slot_offset(1));
-    result = brd_file_replace(io, path, bytes, sizeof(bytes));
+    result = slot_encode(&meta->slot, seal, bytes + slot_offset(1));
+    if (result == 0)
+        result = brd_file_replace(io, path, bytes, sizeof(bytes));
+    memcpy(meta->slot_keys[0], meta->slot.key_id, 16);
+    memcpy(meta->slot_keys[1], meta->slot.key_id, 16);
     free(path);
     return result;
 }
 
 int
-meta_store(const struct brd_io *io, int fd, struct meta *meta)
+meta_store(const struct brd_io *io, int fd, struct meta *meta, struct brd_seal *seal)
 {
     uint8_t sector[META_SLOT_BYTES];
     int result;
 
     meta->slot.generation++;
-    slot_encode(&meta->slot, sector);
+    result = slot_encode(&meta->slot, seal, sector);
+    if (result != 0)
+        return result;
+    memcpy(meta->slot_keys[meta->slot.generation % 2], meta->slot.key_id, 16);
     result = brd_file_write(io, fd, sector, sizeof(sector), slot_offset(meta->slot.generation));
     CRASH_POINT("meta_written");
     return result != 0 ? result : io->fdatasync(io->ctx, fd);

@@ -8,7 +8,7 @@
 #define BRD_WAL_META_H
 
 #include "base/file.h"
-#include "wal/error.h"
+#include "wal/keys.h"
 
 #include <assert.h>
 
@@ -17,7 +17,8 @@
 #define META_PAGE_BYTES  4096
 #define META_SLOT_BYTES  512
 #define META_CLEAN       UINT32_C(1) /* stopped in an orderly way; last_version is exact */
-#define META_FLAGS_KNOWN META_CLEAN
+#define META_SEALED      UINT32_C(2) /* signed with a key */
+#define META_FLAGS_KNOWN (META_CLEAN | META_SEALED)
 
 struct meta_slot {
     uint64_t magic;
@@ -34,32 +35,45 @@ struct meta_slot {
     uint64_t last_version;   /* newest issued (clean), or newest synced */
     uint64_t time_ns;        /* the newest time that was used; never falls */
     uint8_t key_id[16];      /* zeros: not encrypted */
+    uint8_t mac[16];         /* of the sector with this and checksum 0; zeros: not encrypted */
 };
-static_assert(sizeof(struct meta_slot) == 112, "on-disk format");
+static_assert(sizeof(struct meta_slot) == 128, "on-disk format");
 
 /* What the rest of wal/ works with. */
 struct meta {
     struct meta_slot slot;
-    bool doubtful; /* the other slot was damaged: this may be the older one */
+    bool doubtful;            /* the other slot was damaged: this may be the older one */
+    uint8_t slot_keys[2][16]; /* under which each slot is; where one holds nothing, as the other */
 };
 
 /* Read DIR/meta.
- * Returns BRD_OK, BRD_NOT_FOUND (there is none), BRD_CORRUPT, BRD_UNSUPPORTED,
- * BRD_IO_ERROR or BRD_OUT_OF_MEMORY; error is filled for all but the first two. */
-BRD_MUST_CHECK enum brd_status meta_load(const struct brd_io *io, const char *dir,
-                                         struct meta *out_meta, struct brd_wal_error *error);
+ * Returns BRD_OK, BRD_NOT_FOUND (there is none), BRD_CORRUPT, BRD_WRONG_KEY (the slot that
+ * counts is under a key that the ring lacks), BRD_UNSUPPORTED, BRD_IO_ERROR or
+ * BRD_OUT_OF_MEMORY; error is filled for all but the first two. */
+BRD_MUST_CHECK enum brd_status
+meta_load(const struct brd_io *io, const char *dir, const struct brd_keyring *keys,
+          struct meta *out_meta, struct brd_wal_error *error);
 
 /* Judge the content of a meta file; path is for the error. */
-BRD_MUST_CHECK enum brd_status meta_parse(struct brd_bytes bytes, const char *path,
-                                          struct meta *out_meta, struct brd_wal_error *error);
+BRD_MUST_CHECK enum brd_status
+meta_parse(struct brd_bytes bytes, const char *path, const struct brd_keyring *keys,
+           struct meta *out_meta, struct brd_wal_error *error);
+
+/* What is stored from now on is under the ring's current key, if any (NULL is fine). out_seal,
+ * for brd_seal_close, goes to the two below; NULL without a key. BRD_OK or BRD_OUT_OF_MEMORY (then
+ * nothing has changed). */
+BRD_MUST_CHECK enum brd_status
+meta_use_key(struct meta *meta, const struct brd_keyring *keys, struct brd_seal **out_seal);
 
 /* What a slot says, as the front of the log shows it. */
-void meta_tell(const struct meta_slot *slot, struct brd_wal_identity *out_identity);
+void meta_tell(const struct meta *meta, struct brd_wal_identity *out_identity);
 
 /* Make DIR/meta as one durable step. */
-BRD_MUST_CHECK int meta_create(const struct brd_io *io, const char *dir, struct meta *meta);
+BRD_MUST_CHECK int
+meta_create(const struct brd_io *io, const char *dir, struct meta *meta, struct brd_seal *seal);
 
 /* Write the next generation into the other slot of the open file, durably. */
-BRD_MUST_CHECK int meta_store(const struct brd_io *io, int fd, struct meta *meta);
+BRD_MUST_CHECK int
+meta_store(const struct brd_io *io, int fd, struct meta *meta, struct brd_seal *seal);
 
 #endif

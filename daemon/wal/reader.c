@@ -22,6 +22,12 @@
  * damage, p's file and offset named. None: the log ends at p, and whatever is
  * behind it was in flight when the lights went out.
  *
+ * Keys have no part in this: checksums cover what is on the disk. What is whole must also
+ * be what was written: the header of an encrypted segment is signed, and each of its groups
+ * has a tag. Where one is not right that is damage, whatever follows. A segment that says
+ * that it is not encrypted is read as such, among others that are: logs are so while
+ * encryption is being turned on.
+ *
  * The end is silent where only zeros follow, or, in a recycled segment, bytes of
  * an earlier life: all but what begins like a group of the very position that it is
  * found at, since no position is used by two lives. Otherwise it is reported as torn. A read error is an error and
@@ -147,10 +153,12 @@ is_half_header(const uint8_t *page, uint64_t number, const struct meta_slot *met
 
 /* Read the header page and judge it by itself. */
 static enum brd_status
-load_header(const struct brd_io *io, struct log_segment *segment, const struct meta_slot *meta,
-            struct brd_wal_error *error)
+load_header(const struct brd_io *io, struct log_segment *segment, const struct brd_keyring *keys,
+            const struct meta_slot *meta, struct brd_wal_error *error)
 {
     uint8_t page[SEGMENT_HEADER_BYTES];
+    enum brd_status status = BRD_OK;
+    bool verified;
     enum segment_verdict verdict = SEGMENT_EMPTY;
     const char *path = segment->path;
     bool nothing = false;
@@ -190,6 +198,13 @@ load_header(const struct brd_io *io, struct log_segment *segment, const struct m
                          "%s was written by a newer version of Brindle (format %u)", path,
                          segment->header.format);
     }
+    /* With its key, who wrote it comes first. Without, what else is wrong with it does: a file
+     * that was put here from elsewhere is no reason to look for its key. */
+    verified = brd_keyring_has(keys, segment->header.key_id);
+    if (verified)
+        status = segment_verify(page, &segment->header, keys, path, error);
+    if (status != BRD_OK)
+        return status;
     if (memcmp(segment->header.uuid, meta->uuid, sizeof(meta->uuid)) != 0)
         return error_set(error, BRD_CORRUPT, path, 0,
                          "%s is damaged at offset 0: it belongs to another data directory", path);
@@ -201,7 +216,7 @@ load_header(const struct brd_io *io, struct log_segment *segment, const struct m
         return error_set(error, BRD_CORRUPT, path, 0,
                          "%s is damaged at offset 0: its header makes no sense", path);
     segment->begun = true;
-    return BRD_OK;
+    return verified ? BRD_OK : segment_verify(page, &segment->header, keys, path, error);
 }
 
 /* Does a segment continue the one before? */
@@ -235,6 +250,7 @@ static enum brd_status
 load_segments(const struct brd_io *io, const char *dir, const struct meta_slot *meta,
               const struct number_list *list, struct log_map *map, struct brd_wal_error *error)
 {
+    const struct brd_keyring *keys = map->keys;
     uint64_t wanted = meta->first_segment != 0 ? meta->first_segment : 1;
     const struct log_segment *begun = NULL;
     enum brd_status status;
@@ -252,7 +268,7 @@ load_segments(const struct brd_io *io, const char *dir, const struct meta_slot *
         map->count++;
         if (segment->path == NULL)
             return error_set(error, BRD_OUT_OF_MEMORY, dir, 0, "out of memory");
-        status = load_header(io, segment, meta, error);
+        status = load_header(io, segment, keys, meta, error);
         if (status == BRD_OK && segment->begun && segment > map->segments && segment[-1].begun)
             status = check_link(segment - 1, segment, error);
         if (status != BRD_OK) {
@@ -285,11 +301,11 @@ log_list(const struct brd_io *io, const char *dir, uint64_t **out_numbers, size_
 }
 
 enum brd_status
-map_load_part(const struct brd_io *io, const char *dir, const struct meta_slot *meta,
-              struct log_map *out_map, struct brd_wal_error *error)
+map_load_part(const struct brd_io *io, const char *dir, const struct brd_keyring *keys,
+              const struct meta_slot *meta, struct log_map *out_map, struct brd_wal_error *error)
 {
     struct number_list list = { 0 };
-    struct log_map map = { 0 };
+    struct log_map map = { .keys = keys };
     enum brd_status status = list_numbers(io, dir, &list, error);
 
     if (status == BRD_OK) {
@@ -306,11 +322,11 @@ map_load_part(const struct brd_io *io, const char *dir, const struct meta_slot *
 }
 
 enum brd_status
-map_load(const struct brd_io *io, const char *dir, const struct meta_slot *meta,
-         struct log_map *out_map, struct brd_wal_error *error)
+map_load(const struct brd_io *io, const char *dir, const struct brd_keyring *keys,
+         const struct meta_slot *meta, struct log_map *out_map, struct brd_wal_error *error)
 {
     struct log_map map = { 0 };
-    enum brd_status status = map_load_part(io, dir, meta, &map, error);
+    enum brd_status status = map_load_part(io, dir, keys, meta, &map, error);
 
     if (status != BRD_OK)
         map_fini(&map);
@@ -340,6 +356,7 @@ struct walk {
     struct brd_wal_error *error;
     struct window window;
     struct brd_wal_segment_view view; /* of the segment being walked */
+    struct brd_seal *seal;            /* owned: of that segment; NULL: it is not encrypted */
     size_t index;
     uint64_t lsn;        /* end of what is valid so far */
     uint64_t synced_lsn; /* as meta and what was walked say */
@@ -394,6 +411,41 @@ visit_records(struct walk *walk, const struct brd_wal_group_view *group, struct 
     return status;
 }
 
+/* Decrypt the records of a whole group, which bytes begin with, in place: they lie in the
+ * window, and nobody reads them there again. */
+static enum brd_status
+open_group(struct walk *walk, const struct group_header *header, struct brd_bytes bytes)
+{
+    uint64_t offset = offset_of(current(walk), walk->lsn);
+    uint8_t *records = (uint8_t *)(uintptr_t)bytes.data + sizeof(*header);
+    enum brd_status status = BRD_OK;
+
+    if (((header->flags & GROUP_SEALED) != 0) != (walk->seal != NULL))
+        return damage(walk, offset,
+                      walk->seal != NULL
+                          ? "authentication failed: the group there is not encrypted, "
+                            "as all of its segment are"
+                          : "the group there is encrypted, and its segment is not");
+#ifndef BRD_FUZZ /* a fuzzer would never get past it */
+    if (walk->seal != NULL) {
+        uint8_t aad[sizeof(*header)];
+
+        group_aad(header, aad);
+        status =
+            brd_seal_unpart(walk->seal, header->lsn, brd_bytes(aad, sizeof(aad)),
+                            brd_bytes(records, header->length), records + header->length, records);
+    }
+#else
+    (void)records;
+#endif
+    if (status == BRD_CORRUPT)
+        return damage(walk, offset,
+                      "authentication failed: the group there is not what was written");
+    if (status != BRD_OK)
+        return error_set(walk->error, status, current(walk)->path, offset, "out of memory");
+    return BRD_OK;
+}
+
 /* A group that is whole: does it continue the log? Then hand it out. */
 static enum brd_status
 take_group(struct walk *walk, const struct group_header *header, struct brd_bytes bytes)
@@ -402,15 +454,17 @@ take_group(struct walk *walk, const struct group_header *header, struct brd_byte
     struct brd_wal_group_view group = {
         .segment = &walk->view,
         .offset = offset_of(segment, walk->lsn),
-        .bytes = group_bytes(header->length),
+        .bytes = group_size(header),
         .lsn = header->lsn,
         .synced_lsn = header->synced_lsn,
         .base_version = header->base_version,
         .last_version = header->last_version,
         .records = header->records,
     };
-    enum brd_status status = BRD_OK;
+    enum brd_status status = open_group(walk, header, bytes);
 
+    if (status != BRD_OK)
+        return status;
     if (header->base_version != walk->last_version || header->epoch != segment->header.epoch ||
         header->synced_lsn > header->lsn)
         return damage(walk, group.offset, "the group there does not continue the one before");
@@ -533,8 +587,15 @@ walk_segment(struct walk *walk, bool *out_ended)
         .base_version = segment->header.base_version,
         .created_ns = segment->header.created_ns,
         .epoch = segment->header.epoch,
+        .key_id = segment->header.key_id,
     };
     walk->report->segments++;
+    brd_seal_close(&walk->seal);
+    if (status == BRD_OK) {
+        status = segment_open_seal(&segment->header, walk->map->keys, &walk->seal);
+        if (status != BRD_OK)
+            error_set(walk->error, status, segment->path, 0, "out of memory");
+    }
     if (segment->header.synced_lsn > walk->synced_lsn)
         walk->synced_lsn = segment->header.synced_lsn;
     if (status == BRD_OK && walk->visitor->segment != NULL)
@@ -564,7 +625,7 @@ walk_segment(struct walk *walk, bool *out_ended)
             return error_set(walk->error, BRD_UNSUPPORTED, segment->path, offset,
                              "%s, offset %llu: a group written by a newer version of Brindle",
                              segment->path, (unsigned long long)offset);
-        if (limit - walk->lsn < group_bytes(header.length))
+        if (limit - walk->lsn < group_size(&header))
             return damage(walk, offset, "the next segment begins in the middle of the group there");
         status = take_group(walk, &header, bytes);
     }
@@ -622,6 +683,7 @@ log_walk(const struct brd_io *io, const struct meta_slot *meta, const struct log
         end.kept = i + 1;
     }
     window_fini(&walk.window);
+    brd_seal_close(&walk.seal);
     if (status != BRD_OK && status != BRD_CORRUPT)
         return status;
     /* A segment in which nothing is whole is not kept, unless it is the first. */

@@ -20,20 +20,22 @@ struct log_segment {
 struct log_map {
     struct log_segment *segments; /* owned */
     size_t count;
+    const struct brd_keyring *keys; /* borrowed; NULL: none */
 };
 
-/* List DIR/wal and judge every header, against meta and each other.
- * Returns BRD_OK (out_map is for map_fini), BRD_CORRUPT, BRD_UNSUPPORTED,
+/* List DIR/wal and judge every header, against meta and each other. keys must stay until
+ * map_fini.
+ * Returns BRD_OK (out_map is for map_fini), BRD_CORRUPT, BRD_WRONG_KEY, BRD_UNSUPPORTED,
  * BRD_IO_ERROR, BRD_OUT_OF_MEMORY. Changes nothing. */
 BRD_MUST_CHECK enum brd_status
-map_load(const struct brd_io *io, const char *dir, const struct meta_slot *meta,
-         struct log_map *out_map, struct brd_wal_error *error);
+map_load(const struct brd_io *io, const char *dir, const struct brd_keyring *keys,
+         const struct meta_slot *meta, struct log_map *out_map, struct brd_wal_error *error);
 
 /* The same, but on BRD_CORRUPT out_map holds the segments before the first whose file or
  * header is damaged or missing (for map_fini, too). */
 BRD_MUST_CHECK enum brd_status
-map_load_part(const struct brd_io *io, const char *dir, const struct meta_slot *meta,
-              struct log_map *out_map, struct brd_wal_error *error);
+map_load_part(const struct brd_io *io, const char *dir, const struct brd_keyring *keys,
+              const struct meta_slot *meta, struct log_map *out_map, struct brd_wal_error *error);
 
 void map_fini(struct log_map *map);
 

@@ -10,7 +10,6 @@
  * can be done again: whatever is interrupted leaves nothing that looks whole. What is
  * said to be synced is never raised: the next start makes durable what it is not sure of. */
 #include "base/check.h"
-#include "base/random.h"
 #include "wal/reader.h"
 #include "wal/search.h"
 
@@ -73,7 +72,6 @@ guess_meta(const struct brd_io *io, const char *dir, const struct brd_wal_survey
                              dir);
         found = true;
         memcpy(slot->uuid, segment.header.uuid, sizeof(slot->uuid));
-        memcpy(slot->key_id, segment.header.key_id, sizeof(slot->key_id));
         if (segment.header.epoch > slot->epoch)
             slot->epoch = segment.header.epoch;
         if (segment.header.created_ns > slot->time_ns)
@@ -86,11 +84,11 @@ guess_meta(const struct brd_io *io, const char *dir, const struct brd_wal_survey
 
 /* Into survey: what meta says, or what the segments do. */
 static enum brd_status
-find_meta(const struct brd_io *io, const char *dir, struct brd_wal_survey *survey,
-          struct meta_slot *slot, struct brd_wal_error *error)
+find_meta(const struct brd_io *io, const char *dir, const struct brd_keyring *keys,
+          struct brd_wal_survey *survey, struct meta_slot *slot, struct brd_wal_error *error)
 {
-    struct meta meta;
-    enum brd_status status = meta_load(io, dir, &meta, error);
+    struct meta meta = { .doubtful = false };
+    enum brd_status status = meta_load(io, dir, keys, &meta, error);
 
     if (status == BRD_NOT_FOUND && survey->number_count == 0)
         return error_set(error, status, dir, 0, "there is no log in %s", dir);
@@ -105,9 +103,8 @@ find_meta(const struct brd_io *io, const char *dir, struct brd_wal_survey *surve
     if (status != BRD_OK)
         return status;
     *slot = meta.slot;
-    meta_tell(slot, &survey->identity);
+    meta_tell(&meta, &survey->identity);
     survey->time_ns = slot->time_ns;
-    memcpy(survey->key_id, slot->key_id, sizeof(slot->key_id));
     return BRD_OK;
 }
 
@@ -133,8 +130,9 @@ count_group(void *arg, const struct brd_wal_group_view *group)
 
 /* The stretch that begins with segment `first`. BRD_NOT_FOUND: not even its header is whole. */
 static enum brd_status
-walk_stretch(const struct brd_io *io, const char *dir, const struct meta_slot *found,
-             uint64_t first, struct brd_wal_stretch *stretch, struct brd_wal_error *error)
+walk_stretch(const struct brd_io *io, const char *dir, const struct brd_keyring *keys,
+             const struct meta_slot *found, uint64_t first, struct brd_wal_stretch *stretch,
+             struct brd_wal_error *error)
 {
     struct meta_slot slot = *found;
     struct count count = { 0 };
@@ -148,7 +146,7 @@ walk_stretch(const struct brd_io *io, const char *dir, const struct meta_slot *f
 
     slot.first_segment = first;
     *stretch = (struct brd_wal_stretch){ .first_segment = first };
-    map_status = map_load_part(io, dir, &slot, &map, &map_error);
+    map_status = map_load_part(io, dir, keys, &slot, &map, &map_error);
     if (map_status != BRD_OK && map_status != BRD_CORRUPT) {
         *error = map_error;
         return map_status;
@@ -192,8 +190,9 @@ add_stretch(struct brd_wal_survey *survey, const struct brd_wal_stretch *stretch
 
 /* All stretches, oldest first. */
 static enum brd_status
-find_stretches(const struct brd_io *io, const char *dir, const struct meta_slot *slot,
-               struct brd_wal_survey *survey, struct brd_wal_error *error)
+find_stretches(const struct brd_io *io, const char *dir, const struct brd_keyring *keys,
+               const struct meta_slot *slot, struct brd_wal_survey *survey,
+               struct brd_wal_error *error)
 {
     uint64_t first = slot->first_segment != 0 ? slot->first_segment : 1;
     enum brd_status status = BRD_OK;
@@ -203,7 +202,7 @@ find_stretches(const struct brd_io *io, const char *dir, const struct meta_slot 
     while (more && status == BRD_OK) {
         struct brd_wal_stretch stretch = { .damaged = false };
 
-        status = walk_stretch(io, dir, slot, first, &stretch, error);
+        status = walk_stretch(io, dir, keys, slot, first, &stretch, error);
         if (status == BRD_NOT_FOUND) {
             stretch.damaged = true;
             stretch.damage = *error;
@@ -226,8 +225,8 @@ find_stretches(const struct brd_io *io, const char *dir, const struct meta_slot 
 }
 
 enum brd_status
-brd_wal_survey(const struct brd_io *io, const char *dir, struct brd_wal_survey *out_survey,
-               struct brd_wal_error *out_error)
+brd_wal_survey(const struct brd_io *io, const char *dir, const struct brd_keyring *keys,
+               struct brd_wal_survey *out_survey, struct brd_wal_error *out_error)
 {
     struct brd_wal_survey survey = { .numbers = NULL };
     struct meta_slot slot = { .magic = 0 };
@@ -235,9 +234,9 @@ brd_wal_survey(const struct brd_io *io, const char *dir, struct brd_wal_survey *
 
     status = log_list(io, dir, &survey.numbers, &survey.number_count, out_error);
     if (status == BRD_OK)
-        status = find_meta(io, dir, &survey, &slot, out_error);
+        status = find_meta(io, dir, keys, &survey, &slot, out_error);
     if (status == BRD_OK)
-        status = find_stretches(io, dir, &slot, &survey, out_error);
+        status = find_stretches(io, dir, keys, &slot, &survey, out_error);
     if (status != BRD_OK)
         brd_wal_survey_fini(&survey);
     else
@@ -336,8 +335,8 @@ cut_segment(const struct brd_io *io, const char *path, uint64_t end_offset)
 
 /* An empty segment without a predecessor. */
 static int
-make_segment(const struct brd_io *io, const char *dir, const struct meta_slot *slot,
-             uint64_t number, uint64_t base_version, uint64_t now_ns)
+make_segment(const struct brd_io *io, const char *dir, const struct brd_keyring *keys,
+             const struct meta_slot *slot, uint64_t number, uint64_t base_version, uint64_t now_ns)
 {
     struct segment_header header = {
         .base_version = base_version,
@@ -351,9 +350,9 @@ make_segment(const struct brd_io *io, const char *dir, const struct meta_slot *s
     if (result != 0)
         return result;
     memcpy(header.uuid, slot->uuid, sizeof(header.uuid));
-    memcpy(header.key_id, slot->key_id, sizeof(header.key_id));
-    brd_random_fill(header.salt, sizeof(header.salt));
-    result = segment_begin(io, segment, &header);
+    result = segment_seal(segment, keys, slot->uuid);
+    if (result == 0)
+        result = segment_begin(io, segment, &header);
     if (result == 0)
         result = io->fdatasync(io->ctx, segment->fd);
     segment_close(io, &segment);
@@ -362,7 +361,7 @@ make_segment(const struct brd_io *io, const char *dir, const struct meta_slot *s
 
 /* Both slots, so that the older one does not name what is gone. */
 static int
-store_both(const struct brd_io *io, const char *dir, struct meta *meta)
+store_both(const struct brd_io *io, const char *dir, struct meta *meta, struct brd_seal *seal)
 {
     char *path = NULL;
     int fd;
@@ -372,9 +371,9 @@ store_both(const struct brd_io *io, const char *dir, struct meta *meta)
         return -ENOMEM;
     fd = io->open(io->ctx, path, O_RDWR);
     free(path);
-    result = fd < 0 ? fd : meta_store(io, fd, meta);
+    result = fd < 0 ? fd : meta_store(io, fd, meta, seal);
     if (result == 0)
-        result = meta_store(io, fd, meta);
+        result = meta_store(io, fd, meta, seal);
     brd_file_close(io, &fd);
     return result;
 }
@@ -390,8 +389,8 @@ wall_ns(void)
 
 /* Nothing of the log stays: begin a new one, or leave it to the next start. */
 static int
-begin_anew(const struct brd_io *io, const char *dir, const struct brd_wal_survey *survey,
-           uint64_t base_version, struct meta_slot *slot)
+begin_anew(const struct brd_io *io, const char *dir, const struct brd_keyring *keys,
+           const struct brd_wal_survey *survey, uint64_t base_version, struct meta_slot *slot)
 {
     uint64_t number = survey->number_count > 0 ? survey->numbers[survey->number_count - 1] + 1 : 1;
 
@@ -401,7 +400,7 @@ begin_anew(const struct brd_io *io, const char *dir, const struct brd_wal_survey
     if (base_version == 0)
         return 0;
     slot->first_segment = slot->newest_segment = number;
-    return make_segment(io, dir, slot, number, base_version, wall_ns());
+    return make_segment(io, dir, keys, slot, number, base_version, wall_ns());
 }
 
 /* What the survey found in the segments, most of which may be gone by now. */
@@ -411,26 +410,28 @@ recall_meta(const struct brd_wal_survey *survey, struct meta *meta)
     *meta =
         (struct meta){ .slot = { .epoch = survey->identity.epoch, .time_ns = survey->time_ns } };
     memcpy(meta->slot.uuid, survey->identity.uuid, sizeof(meta->slot.uuid));
-    memcpy(meta->slot.key_id, survey->key_id, sizeof(meta->slot.key_id));
 }
 
 enum brd_status
-brd_wal_mend(const struct brd_io *io, const char *dir, const struct brd_wal_survey *survey,
-             const struct brd_wal_stretch *stretch, uint64_t base_version,
-             struct brd_wal_error *out_error)
+brd_wal_mend(const struct brd_io *io, const char *dir, const struct brd_keyring *keys,
+             const struct brd_wal_survey *survey, const struct brd_wal_stretch *stretch,
+             uint64_t base_version, struct brd_wal_error *out_error)
 {
     struct meta meta;
     struct meta_slot *slot = &meta.slot;
+    struct brd_seal *seal = NULL;
+    enum brd_status status = BRD_OK;
     int result = 0;
 
-    if (survey->meta_damaged) {
+    if (survey->meta_damaged)
         recall_meta(survey, &meta);
-    } else {
-        enum brd_status status = meta_load(io, dir, &meta, out_error);
-
-        if (status != BRD_OK)
-            return status;
-    }
+    else
+        status = meta_load(io, dir, keys, &meta, out_error);
+    if (status != BRD_OK)
+        return status;
+    status = meta_use_key(&meta, keys, &seal);
+    if (status != BRD_OK)
+        return error_set(out_error, status, dir, 0, "out of memory");
     slot->flags &= ~META_CLEAN;
     if (stretch != NULL) {
         char *path = segment_path(dir, stretch->last_segment);
@@ -444,7 +445,7 @@ brd_wal_mend(const struct brd_io *io, const char *dir, const struct brd_wal_surv
             slot->synced_lsn = stretch->end_lsn;
         slot->last_version = stretch->last_version;
     } else {
-        result = begin_anew(io, dir, survey, base_version, slot);
+        result = begin_anew(io, dir, keys, survey, base_version, slot);
     }
     if (survey->meta_damaged) {
         uint64_t floor = slot->last_version > wall_ns() ? slot->last_version : wall_ns();
@@ -452,7 +453,9 @@ brd_wal_mend(const struct brd_io *io, const char *dir, const struct brd_wal_surv
         slot->ceiling = floor + CEILING_SPARE_NS;
     }
     if (result == 0)
-        result = survey->meta_damaged ? meta_create(io, dir, &meta) : store_both(io, dir, &meta);
+        result = survey->meta_damaged ? meta_create(io, dir, &meta, seal)
+                                      : store_both(io, dir, &meta, seal);
+    brd_seal_close(&seal);
     return result == 0 ? BRD_OK : error_io(out_error, result, "mend the log in", dir);
 }
 
@@ -466,17 +469,24 @@ brd_wal_create(const struct brd_io *io, const char *dir, const struct brd_wal_or
                                    .ceiling = origin->ceiling,
                                    .last_version = origin->base_version,
                                    .time_ns = origin->time_ns } };
+    struct brd_seal *seal = NULL;
+    enum brd_status status;
     char path[4096];
     int result;
 
     memcpy(meta.slot.uuid, origin->uuid, sizeof(meta.slot.uuid));
+    status = meta_use_key(&meta, origin->keys, &seal);
+    if (status != BRD_OK)
+        return error_set(out_error, status, dir, 0, "out of memory");
     snprintf(path, sizeof(path), "%s/wal", dir);
     result = brd_file_make_dir(io, path);
     if (result == 0 && origin->base_version != 0) {
         meta.slot.first_segment = meta.slot.newest_segment = 1;
-        result = make_segment(io, dir, &meta.slot, 1, origin->base_version, wall_ns());
+        result =
+            make_segment(io, dir, origin->keys, &meta.slot, 1, origin->base_version, wall_ns());
     }
     if (result == 0)
-        result = meta_create(io, dir, &meta);
+        result = meta_create(io, dir, &meta, seal);
+    brd_seal_close(&seal);
     return result == 0 ? BRD_OK : error_io(out_error, result, "make a log in", dir);
 }

@@ -53,6 +53,17 @@ retention_covered(const struct retention *retention, uint64_t version)
     return n;
 }
 
+bool
+retention_is_under(const struct retention *retention, const uint8_t *key_id)
+{
+    size_t i;
+
+    for (i = 0; i < retention->count; i++)
+        if (memcmp(retention->kept[i].key_id, key_id, sizeof(retention->kept[i].key_id)) != 0)
+            return false;
+    return true;
+}
+
 void
 retention_drop(struct retention *retention, size_t n)
 {

@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,6 +17,7 @@ struct kept_segment {
     uint64_t base_version; /* every record in it is above */
     uint64_t start_lsn;
     uint64_t bytes; /* of the file */
+    uint8_t key_id[16];
 };
 
 /* Oldest first, numbers without a gap; zeros: empty. */
@@ -35,6 +37,9 @@ void retention_add(struct retention *retention, const struct kept_segment *segme
 
 /* How many of the oldest hold nothing above version. */
 size_t retention_covered(const struct retention *retention, uint64_t version);
+
+/* Are all of them under this key? */
+bool retention_is_under(const struct retention *retention, const uint8_t *key_id);
 
 /* Forget the oldest n. */
 void retention_drop(struct retention *retention, size_t n);

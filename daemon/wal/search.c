@@ -121,7 +121,7 @@ make_sums(struct search *search, uint64_t at)
 static bool
 sums_agree(const struct search *search, uint64_t at, const struct group_header *header)
 {
-    uint64_t size = group_bytes(header->length);
+    uint64_t size = group_size(header);
     uint64_t begin = (at - search->from + COVERED_FROM) / GROUP_ALIGN;
     uint64_t end = (at - search->from + size) / GROUP_ALIGN;
     uint32_t shifted;
@@ -153,7 +153,7 @@ judge(struct search *search, uint64_t at, struct brd_bytes bytes, enum group_ver
     if (!group_header_plausible(bytes.data, lsn))
         return BRD_OK;
     memcpy(&header, bytes.data, sizeof(header));
-    size = group_bytes(header.length);
+    size = group_size(&header);
     if (size > segment->file_bytes - at)
         return BRD_OK;
     if (search->sums == NULL && search->wasted_bytes + size > segment->file_bytes - search->from)
@@ -178,7 +178,7 @@ count_group(struct search *search, const struct group_header *header)
     if (header->last_version <= search->above_version)
         return;
     remains->groups++;
-    remains->group_bytes += group_bytes(header->length);
+    remains->group_bytes += group_size(header);
     remains->records += header->records;
     if (header->last_version > remains->last_version)
         remains->last_version = header->last_version;
@@ -225,7 +225,7 @@ claimed_end(const struct search *search, struct brd_bytes bytes, uint64_t at)
                                 segment->header.start_lsn + (at - SEGMENT_HEADER_BYTES)))
         return 0;
     memcpy(&header, bytes.data, sizeof(header));
-    return at + group_bytes(header.length);
+    return at + group_size(&header);
 }
 
 /* Look at `at` and go on behind what was seen there; *out_over: nothing follows. */
@@ -268,7 +268,7 @@ step(struct search *search, uint64_t *at, bool *out_over)
         note_dirty(search, search->recycled ? claimed : *at);
     } else {
         count_group(search, &header);
-        *at += group_bytes(header.length);
+        *at += group_size(&header);
         note_dirty(search, *at);
     }
     return BRD_OK;

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/crashpoint.h"
 #include "base/crc32c.h"
+#include "base/random.h"
 #include "wal/group.h"
 
 #include <errno.h>
@@ -121,6 +122,7 @@ segment_prepare(const struct brd_io *io, const char *dir, uint64_t number, uint6
     CRASH_POINT("segment_prepared");
     segment->room = bytes;
     segment->header.number = number;
+    brd_random_fill(segment->header.salt, sizeof(segment->header.salt));
 out:
     if (result != 0) {
         /* Do not sit on the disk space that somebody is short of. */
@@ -145,22 +147,46 @@ page_checksum(const uint8_t *page)
 }
 
 int
+segment_seal(struct segment *segment, const struct brd_keyring *keys, const uint8_t *uuid)
+{
+    struct segment_header *header = &segment->header;
+
+    if (keys_is_plain(brd_keyring_current(keys)))
+        return 0;
+    header->flags |= SEGMENT_SEALED;
+    header->cipher = brd_seal_preferred();
+    memcpy(header->uuid, uuid, sizeof(header->uuid));
+    memcpy(header->key_id, brd_keyring_current(keys), sizeof(header->key_id));
+    return segment_open_seal(header, keys, &segment->seal) == BRD_OK ? 0 : -ENOMEM;
+}
+
+int
 segment_begin(const struct brd_io *io, struct segment *segment, const struct segment_header *header)
 {
     uint8_t page[SEGMENT_HEADER_BYTES] = { 0 };
-    uint64_t number = segment->header.number;
+    const struct segment_header prepared = segment->header;
 
     BRD_CHECK(header->start_lsn % GROUP_ALIGN == 0);
     BRD_CHECK(header->synced_lsn <= header->start_lsn);
+    BRD_CHECK(segment->seal == NULL || memcmp(prepared.uuid, header->uuid, 16) == 0);
     segment->header = *header;
     segment->header.magic = SEGMENT_MAGIC;
     segment->header.format = SEGMENT_FORMAT;
-    segment->header.number = number;
-    segment->header.flags &= ~SEGMENT_RECYCLED; /* the caller may have copied another one's */
-    if (segment->recycled)
-        segment->header.flags |= SEGMENT_RECYCLED;
+    segment->header.number = prepared.number;
+    /* The caller may have copied another one's. */
+    segment->header.flags = (header->flags & ~(SEGMENT_SEALED | SEGMENT_RECYCLED)) | prepared.flags;
+    segment->header.cipher = prepared.cipher;
+    memcpy(segment->header.salt, prepared.salt, sizeof(prepared.salt));
+    memcpy(segment->header.key_id, prepared.key_id, sizeof(prepared.key_id));
+    memset(segment->header.mac, 0, sizeof(segment->header.mac));
     segment->header.checksum = 0;
     memcpy(page, &segment->header, sizeof(segment->header));
+    if (segment->seal != NULL) {
+        if (brd_seal_mac(segment->seal, brd_bytes(page, sizeof(page)), segment->header.mac) !=
+            BRD_OK)
+            return -ENOMEM;
+        memcpy(page, &segment->header, sizeof(segment->header));
+    }
     segment->header.checksum = page_checksum(page);
     memcpy(page, &segment->header, sizeof(segment->header));
     segment->seed = group_seed(segment->header.salt);
@@ -174,6 +200,7 @@ segment_close(const struct brd_io *io, struct segment **segment)
     if (*segment == NULL)
         return;
     brd_file_close(io, &(*segment)->fd);
+    brd_seal_close(&(*segment)->seal);
     free((*segment)->path);
     free(*segment);
     *segment = NULL;
@@ -200,4 +227,60 @@ segment_parse(const uint8_t *page, size_t size, struct segment_header *out_heade
     if (header.format != SEGMENT_FORMAT || (header.flags & ~SEGMENT_FLAGS_KNOWN) != 0)
         return SEGMENT_UNKNOWN;
     return SEGMENT_VALID;
+}
+
+static enum brd_status
+forged(const char *path, struct brd_wal_error *error)
+{
+    return error_set(error, BRD_CORRUPT, path, 0,
+                     "%s is damaged at offset 0: authentication failed: its header is not what was "
+                     "written",
+                     path);
+}
+
+enum brd_status
+segment_verify(const uint8_t *page, const struct segment_header *header,
+               const struct brd_keyring *keys, const char *path, struct brd_wal_error *error)
+{
+    bool sealed = (header->flags & SEGMENT_SEALED) != 0;
+    uint8_t bare[SEGMENT_HEADER_BYTES];
+    struct brd_seal *seal = NULL;
+    enum brd_status status;
+    uint8_t mac[16];
+
+    if (sealed == keys_is_plain(header->key_id))
+        return forged(path, error);
+    status = keys_check(keys, header->key_id, path, error);
+    if (!sealed || status != BRD_OK)
+        return status;
+    status = segment_open_seal(header, keys, &seal);
+    if (status == BRD_UNSUPPORTED)
+        return error_set(error, status, path, 0,
+                         "%s was written by a newer version of Brindle (cipher %u)", path,
+                         header->cipher);
+    if (status == BRD_OK) {
+        memcpy(bare, page, sizeof(bare));
+        memset(bare + offsetof(struct segment_header, checksum), 0, sizeof(header->checksum));
+        memset(bare + offsetof(struct segment_header, mac), 0, sizeof(header->mac));
+        status = brd_seal_mac(seal, brd_bytes(bare, sizeof(bare)), mac);
+    }
+    brd_seal_close(&seal);
+    if (status != BRD_OK)
+        return error_set(error, status, path, 0, "out of memory");
+#ifdef BRD_FUZZ /* a fuzzer would never get past it */
+    return BRD_OK;
+#else
+    return brd_seal_same(mac, header->mac) ? BRD_OK : forged(path, error);
+#endif
+}
+
+enum brd_status
+segment_open_seal(const struct segment_header *header, const struct brd_keyring *keys,
+                  struct brd_seal **out_seal)
+{
+    *out_seal = NULL;
+    if ((header->flags & SEGMENT_SEALED) == 0)
+        return BRD_OK;
+    return keys_open_segment(keys, header->key_id, header->cipher, header->salt, header->uuid,
+                             header->number, out_seal);
 }

@@ -10,7 +10,7 @@
 #define BRD_WAL_SEGMENT_H
 
 #include "base/file.h"
-#include "wal/error.h"
+#include "wal/keys.h"
 
 #include <assert.h>
 #include <stdatomic.h>
@@ -22,7 +22,8 @@
 #define SEGMENT_BYTES_MIN    (UINT64_C(2) * SEGMENT_HEADER_BYTES)
 
 #define SEGMENT_RECYCLED    UINT32_C(1) /* behind the end lie bytes of an earlier life */
-#define SEGMENT_FLAGS_KNOWN SEGMENT_RECYCLED
+#define SEGMENT_SEALED      UINT32_C(2) /* its groups are encrypted, its header is signed */
+#define SEGMENT_FLAGS_KNOWN (SEGMENT_RECYCLED | SEGMENT_SEALED)
 
 struct segment_header {
     uint64_t magic;
@@ -40,18 +41,22 @@ struct segment_header {
     uint32_t flags;
     uint64_t created_ns; /* wall clock, for people */
     uint8_t key_id[16];  /* zeros: not encrypted */
+    uint32_t cipher;     /* of the groups; enum brd_seal_cipher, 0: not encrypted */
+    uint32_t reserved;   /* 0 */
+    uint8_t mac[16];     /* of the whole page with this and checksum 0; zeros: not encrypted */
 };
-static_assert(sizeof(struct segment_header) == 136, "on-disk format");
+static_assert(sizeof(struct segment_header) == 160, "on-disk format");
 
 /* A segment that is open for writing. */
 struct segment {
     struct segment *next; /* in a list of sealed ones */
     char *path;           /* owned */
     int fd;
-    uint64_t room; /* size of the file as prepared */
-    uint64_t end;  /* where the next group goes; the writer's alone */
-    uint32_t seed; /* for checksums */
-    bool recycled; /* it had an earlier life (spare.h) */
+    uint64_t room;         /* size of the file as prepared */
+    uint64_t end;          /* where the next group goes; the writer's alone */
+    uint32_t seed;         /* for checksums */
+    bool recycled;         /* it had an earlier life (spare.h) */
+    struct brd_seal *seal; /* owned; NULL: it is not encrypted */
     struct segment_header header;
 };
 
@@ -75,8 +80,13 @@ int segment_prepare(const struct brd_io *io, const char *dir, uint64_t number, u
 /* Make the names in DIR/wal durable. Returns 0 or -errno. */
 int segment_sync_names(const struct brd_io *io, const char *dir);
 
-/* Begin it: write header, whose magic, format, number, SEGMENT_RECYCLED and checksum are
- * filled in here. Not synced. Returns 0 or -errno. */
+/* Let it be encrypted under the ring's current key when it is begun; not where there is none
+ * (keys NULL is fine). uuid is the directory's. Returns 0 or -ENOMEM. */
+BRD_MUST_CHECK int
+segment_seal(struct segment *segment, const struct brd_keyring *keys, const uint8_t *uuid);
+
+/* Begin it: write header, of which magic, format, number, salt, SEGMENT_RECYCLED, checksum and
+ * what belongs to the key are filled in here. Not synced. Returns 0 or -errno. */
 int segment_begin(const struct brd_io *io, struct segment *segment,
                   const struct segment_header *header);
 
@@ -94,5 +104,18 @@ enum segment_verdict {
 /* Judge a header page of which size bytes could be read (others count as 0). */
 enum segment_verdict
 segment_parse(const uint8_t *page, size_t size, struct segment_header *out_header);
+
+/* Judge who wrote a page that is SEGMENT_VALID, with the key that it names. BRD_OK: whoever has
+ * the key, or nobody says that it is encrypted; BRD_CORRUPT: not so; BRD_WRONG_KEY;
+ * BRD_UNSUPPORTED (the cipher); BRD_OUT_OF_MEMORY. path is for the error. */
+BRD_MUST_CHECK enum brd_status
+segment_verify(const uint8_t *page, const struct segment_header *header,
+               const struct brd_keyring *keys, const char *path, struct brd_wal_error *error);
+
+/* The seal for the groups of a segment with this header, which was verified; as brd_seal_open.
+ * NULL in *out_seal: they are not encrypted. */
+BRD_MUST_CHECK enum brd_status
+segment_open_seal(const struct segment_header *header, const struct brd_keyring *keys,
+                  struct brd_seal **out_seal);
 
 #endif

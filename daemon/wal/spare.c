@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/crashpoint.h"
 #include "base/diag.h"
+#include "base/random.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -45,9 +46,8 @@ spare_path(const char *dir, uint64_t number)
     return path;
 }
 
-/* The number in a spare's name; 0: it is no spare's. */
-static uint64_t
-number_of(const char *name)
+uint64_t
+spare_number_of(const char *name)
 {
     char segment[DIGITS + sizeof(".wal")];
 
@@ -133,7 +133,9 @@ spare_use(const struct brd_io *io, const char *dir, uint64_t spare, uint64_t num
     CRASH_POINT("spare_prepared");
     segment->room = bytes;
     segment->recycled = true;
+    segment->header.flags = SEGMENT_RECYCLED;
     segment->header.number = number;
+    brd_random_fill(segment->header.salt, sizeof(segment->header.salt));
 out:
     if (result != 0) {
         if (there != NULL)
@@ -173,7 +175,7 @@ static int
 find_one(void *arg, const char *name)
 {
     const struct finding *finding = arg;
-    uint64_t number = number_of(name);
+    uint64_t number = spare_number_of(name);
     char *path;
 
     if (number == 0)

@@ -33,6 +33,9 @@ uint64_t spares_take(struct spares *spares);
 /* "DIR/wal/0123456789abcdef.spare" in a new allocation, or NULL. */
 char *spare_path(const char *dir, uint64_t number);
 
+/* The number in a spare's name, or 0 if it is none's. */
+uint64_t spare_number_of(const char *name);
+
 /* Make a spare of the file of segment `number`, which meta does not name any more, not
  * even in its older slot. Only a file of exactly so many bytes will do. False: it has its old
  * name still. */

@@ -5,8 +5,9 @@
  *   DIR/wal/NUMBER.wal  segments (segment.c)
  *   DIR/wal/NUMBER.spare  files that were segments and will be again (spare.c)
  *
- * open    locks, reads meta and the headers of segments; makes an empty
- *         directory into one with an identity. It changes nothing else.
+ * open    (claim.c) locks, reads meta and the headers of segments; makes an empty
+ *         directory into one with an identity. It changes nothing else, and nothing at all
+ *         where a file is under a key that is not there.
  * replay  walks the groups and finds the end of the log (reader.c).
  * start   makes that end final, each step safe to be cut short and repeated:
  *         1. make durable what was replayed and is not known to be: it may have been
@@ -19,7 +20,7 @@
  *            cut short here) and a ceiling above every version ever issued;
  *         4. a new segment that says where the log had ended, then meta again,
  *            so that it can no longer go missing unnoticed;
- *         5. remove what lies before meta's first segment, which a release (commit.c)
+ *         5. remove what lies before meta's first segment, which a release (syncer.c)
  *            did not get round to, and look for spares. Not sooner: the meta that was
  *            found may have been in the page cache only, and the disk's one still name the
  *            first of them;
@@ -29,22 +30,18 @@
  *
  * The first segment of a life is small: it is pre-written before start returns.
  *
- * Queueing is in queue.c, threads and positions in commit.c. */
+ * Queueing is in queue.c, threads and positions in commit.c and syncer.c. */
 #include "wal/wal.h"
 
 #include "base/check.h"
 #include "base/crashpoint.h"
 #include "base/diag.h"
-#include "base/random.h"
-#include "wal/commit.h"
-#include "wal/error.h"
-#include "wal/reader.h"
+#include "wal/core.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define WAL_MAGIC             UINT32_C(0x77616c21)
 #define SEGMENT_BYTES_DEFAULT (UINT64_C(64) << 20)
@@ -54,148 +51,7 @@
 #define FIRST_SEGMENT_BYTES   (UINT64_C(4) << 20)
 #define REWRITE_STEP          ((size_t)256 << 10)
 
-struct brd_wal {
-    uint32_t magic;
-    const struct brd_io *io;
-    char *dir; /* owned */
-    bool read_only;
-    bool replayed;
-    bool started;
-    bool stopped;
-    int lock_fd;
-    struct log_map map;
-    struct log_end end; /* valid once replayed */
-    struct meta found;  /* as it was when opened */
-    struct queue queue;
-    bool queue_ready;
-    struct commit commit;
-    struct brd_mutex reset_lock;           /* BRD_RANK_WAL_STATE: the baseline */
-    struct brd_wal_stats baseline;         /* counters at the last reset */
-    struct latency_counts sync_times_then; /* likewise */
-};
-
 /* ---- Open ---- */
-
-/* Who has it: for the sentence only. */
-static void
-read_holder(struct brd_wal *wal, char *out, size_t size)
-{
-    size_t n = 0;
-
-    if (brd_file_read(wal->io, wal->lock_fd, out, size - 1, 0, &n) != 0)
-        n = 0;
-    out[n] = '\0';
-    out[strcspn(out, "\n")] = '\0';
-    if (out[0] == '\0')
-        snprintf(out, size, "unknown");
-}
-
-static enum brd_status
-lock_directory(struct brd_wal *wal, struct brd_wal_error *error)
-{
-    const struct brd_io *io = wal->io;
-    enum brd_status status = BRD_OK;
-    char *path = NULL;
-    char text[32];
-    int result;
-
-    if (asprintf(&path, "%s/lock", wal->dir) < 0)
-        return error_set(error, BRD_OUT_OF_MEMORY, wal->dir, 0, "out of memory");
-    wal->lock_fd = io->open(io->ctx, path, O_RDWR | O_CREAT);
-    if (wal->lock_fd < 0) {
-        status = error_io(error, wal->lock_fd, "open", path);
-        goto out;
-    }
-    result = io->lock(io->ctx, wal->lock_fd);
-    if (result == -EWOULDBLOCK) {
-        read_holder(wal, text, sizeof(text));
-        status = error_set(error, BRD_BUSY, path, 0,
-                           "the data directory %s is in use by another process (pid %s)", wal->dir,
-                           text);
-        goto out;
-    }
-    if (result < 0) {
-        status = error_io(error, result, "lock", path);
-        goto out;
-    }
-    /* Nobody depends on the content, so failing to write it is no failure. */
-    snprintf(text, sizeof(text), "%ld\n", (long)getpid());
-    if (io->ftruncate(io->ctx, wal->lock_fd, 0) == 0 &&
-        brd_file_write(io, wal->lock_fd, text, strlen(text), 0) != 0)
-        (void)io->ftruncate(io->ctx, wal->lock_fd, 0);
-out:
-    free(path);
-    return status;
-}
-
-static int
-note_segment(void *arg, const char *name)
-{
-    (void)arg;
-    return segment_number_of(name) != 0 ? 1 : 0;
-}
-
-/* A directory without meta: a new one, unless there is a log in it. */
-static enum brd_status
-make_identity(struct brd_wal *wal, struct brd_wal_error *error)
-{
-    const struct brd_io *io = wal->io;
-    char path[4096];
-    int result;
-
-    snprintf(path, sizeof(path), "%s/wal", wal->dir);
-    result = io->list(io->ctx, path, note_segment, NULL);
-    snprintf(path, sizeof(path), "%s/meta", wal->dir);
-    if (result > 0)
-        return error_set(error, BRD_CORRUPT, path, 0, "%s is missing, but there are segments",
-                         path);
-    if (result < 0 && result != -ENOENT)
-        return error_io(error, result, "list the segments beside", path);
-    if (wal->read_only)
-        return error_set(error, BRD_NOT_FOUND, wal->dir, 0, "there is no log in %s", wal->dir);
-    wal->found = (struct meta){ 0 };
-    brd_random_fill(wal->found.slot.uuid, sizeof(wal->found.slot.uuid));
-    wal->found.slot.uuid[6] = (uint8_t)((wal->found.slot.uuid[6] & 0x0f) | 0x40); /* version 4 */
-    wal->found.slot.uuid[8] = (uint8_t)((wal->found.slot.uuid[8] & 0x3f) | 0x80);
-    result = meta_create(io, wal->dir, &wal->found);
-    return result == 0 ? BRD_OK : error_io(error, result, "create", path);
-}
-
-static enum brd_status
-make_directories(struct brd_wal *wal, struct brd_wal_error *error)
-{
-    char *path = NULL;
-    int result = brd_file_make_dir(wal->io, wal->dir);
-
-    if (result != 0)
-        return error_io(error, result, "make the directory", wal->dir);
-    if (asprintf(&path, "%s/wal", wal->dir) < 0)
-        return error_set(error, BRD_OUT_OF_MEMORY, wal->dir, 0, "out of memory");
-    result = brd_file_make_dir(wal->io, path);
-    free(path);
-    return result == 0 ? BRD_OK : error_io(error, result, "make directories in", wal->dir);
-}
-
-static enum brd_status
-open_files(struct brd_wal *wal, struct brd_wal_error *error)
-{
-    enum brd_status status = BRD_OK;
-
-    if (!wal->read_only)
-        status = make_directories(wal, error);
-    if (status == BRD_OK && !wal->read_only)
-        status = lock_directory(wal, error);
-    if (status == BRD_OK) {
-        status = meta_load(wal->io, wal->dir, &wal->found, error);
-        if (status == BRD_NOT_FOUND)
-            status = make_identity(wal, error);
-    }
-    if (status != BRD_OK)
-        return status;
-    if (wal->found.doubtful && !wal->read_only)
-        brd_diag_warning("one of the two slots of %s/meta is damaged; using the other", wal->dir);
-    return map_load(wal->io, wal->dir, &wal->found.slot, &wal->map, error);
-}
 
 static uint64_t
 or_default(uint64_t value, uint64_t fallback)
@@ -217,7 +73,8 @@ init_commit(struct brd_wal *wal, const struct brd_wal_options *options)
     if (commit->segment_bytes < SEGMENT_BYTES_MIN)
         commit->segment_bytes = SEGMENT_BYTES_MIN;
     commit->sync_interval_ns = or_default(options->sync_interval_ns, SYNC_INTERVAL_DEFAULT);
-    commit->keep_spares = !options->no_spares;
+    /* Bytes of an earlier life may be under another key, or under none. */
+    commit->keep_spares = !options->no_spares && options->keys == NULL;
     atomic_init(&commit->reserve.wanted, options->disk_reserve_bytes);
     commit->snapshot_bytes = options->snapshot_bytes;
     commit->snapshot_arg = options->snapshot_arg;
@@ -225,6 +82,7 @@ init_commit(struct brd_wal *wal, const struct brd_wal_options *options)
     commit->arg = options->arg;
     commit->sealed_tail = &commit->sealed;
     commit->meta_fd = -1;
+    commit->keys = options->keys;
     brd_mutex_init(&commit->lock, BRD_RANK_WAL_STATE);
     brd_cond_init(&commit->sync_wake);
     brd_cond_init(&commit->files_wake);
@@ -244,6 +102,7 @@ brd_wal_open(const struct brd_wal_options *options, struct brd_wal **out_wal,
     wal->magic = WAL_MAGIC;
     wal->io = options->io != NULL ? options->io : brd_io_real();
     wal->read_only = options->read_only;
+    wal->keys = options->keys;
     wal->lock_fd = -1;
     brd_mutex_init(&wal->reset_lock, BRD_RANK_WAL_STATE);
     init_commit(wal, options);
@@ -262,7 +121,7 @@ brd_wal_open(const struct brd_wal_options *options, struct brd_wal **out_wal,
     if (status != BRD_OK)
         error_set(out_error, status, options->dir, 0, "out of memory");
     else
-        status = open_files(wal, out_error);
+        status = claim_files(wal, out_error);
     if (status != BRD_OK) {
         brd_wal_close(&wal);
         return status;
@@ -423,7 +282,7 @@ drop_rest(struct brd_wal *wal, struct brd_wal_error *error)
 static int
 drop_released_one(void *arg, const char *name)
 {
-    const struct brd_wal *wal = arg;
+    struct brd_wal *wal = arg;
     uint64_t number = segment_number_of(name);
     char *path;
     int result;
@@ -432,9 +291,11 @@ drop_released_one(void *arg, const char *name)
         return 0;
     path = segment_path(wal->dir, number);
     result = path == NULL ? -ENOMEM : wal->io->unlink(wal->io->ctx, path);
-    if (result != 0 && result != -ENOENT)
+    if (result != 0 && result != -ENOENT) {
         brd_diag_warning("cannot remove %s, which is not needed any more: %s",
                          path != NULL ? path : name, brd_file_error(result));
+        wal->commit.left_behind = true;
+    }
     free(path);
     return 0;
 }
@@ -475,7 +336,7 @@ static enum brd_status
 store_meta(struct brd_wal *wal, struct brd_wal_error *error)
 {
     struct commit *commit = &wal->commit;
-    int result = meta_store(wal->io, commit->meta_fd, &commit->meta);
+    int result = meta_store(wal->io, commit->meta_fd, &commit->meta, commit->meta_seal);
 
     return result == 0 ? BRD_OK : error_io(error, result, "update meta in", wal->dir);
 }
@@ -486,6 +347,7 @@ begin_epoch(struct brd_wal *wal, struct brd_wal_error *error)
 {
     struct commit *commit = &wal->commit;
     struct meta_slot *slot = &commit->meta.slot;
+    enum brd_status status;
     char path[4096];
 
     snprintf(path, sizeof(path), "%s/meta", wal->dir);
@@ -494,6 +356,11 @@ begin_epoch(struct brd_wal *wal, struct brd_wal_error *error)
         return error_io(error, commit->meta_fd, "open", path);
     brd_sequencer_raise(commit->sequencer, version_floor(wal));
     commit->meta = wal->found;
+    memcpy(commit->uuid, slot->uuid, sizeof(commit->uuid));
+    commit->meta_ring = wal->keys;
+    status = meta_use_key(&commit->meta, wal->keys, &commit->meta_seal);
+    if (status != BRD_OK)
+        return error_set(error, status, path, 0, "out of memory");
     if (slot->epoch < wal->end.epoch)
         slot->epoch = wal->end.epoch; /* meta may be the older slot */
     slot->epoch++;
@@ -537,7 +404,6 @@ begin_segment(struct brd_wal *wal, struct brd_wal_error *error)
     int result;
 
     memcpy(header.uuid, commit->meta.slot.uuid, sizeof(header.uuid));
-    brd_random_fill(header.salt, sizeof(header.salt));
     if (last != NULL) {
         header.previous = last->number;
         memcpy(header.previous_salt, last->header.salt, sizeof(header.previous_salt));
@@ -546,7 +412,9 @@ begin_segment(struct brd_wal *wal, struct brd_wal_error *error)
                              NULL, &segment);
     if (result != 0)
         return error_io(error, result, "make a segment in", wal->dir);
-    result = segment_begin(wal->io, segment, &header);
+    result = segment_seal(segment, wal->keys, header.uuid);
+    if (result == 0)
+        result = segment_begin(wal->io, segment, &header);
     if (result == 0)
         result = wal->io->fdatasync(wal->io->ctx, segment->fd);
     CRASH_POINT("first_segment_begun");
@@ -597,6 +465,8 @@ note_kept(struct brd_wal *wal)
             .start_lsn = commit->current->header.start_lsn,
             .bytes = commit->current->room,
         };
+        const struct segment_header *header =
+            i < wal->end.kept ? &segment->header : &commit->current->header;
 
         if (retention_reserve(&commit->retention, 1) != BRD_OK)
             return BRD_OUT_OF_MEMORY;
@@ -607,6 +477,7 @@ note_kept(struct brd_wal *wal)
                 .start_lsn = segment->header.start_lsn,
                 .bytes = i + 1 < wal->end.kept ? segment->file_bytes : wal->end.end_offset,
             };
+        memcpy(kept.key_id, header->key_id, sizeof(kept.key_id));
         retention_add(&commit->retention, &kept);
         atomic_fetch_add_explicit(&commit->segment_bytes_total, kept.bytes, memory_order_relaxed);
     }
@@ -654,6 +525,10 @@ brd_wal_start(struct brd_wal *wal, struct brd_wal_error *out_error)
     CRASH_POINT("start_segment");
     if (status != BRD_OK)
         return status;
+    /* begin_epoch and begin_segment have stored meta, each in another slot. */
+    BRD_CHECK(memcmp(commit->meta.slot_keys[0], brd_keyring_current(wal->keys), 16) == 0 &&
+              memcmp(commit->meta.slot_keys[1], brd_keyring_current(wal->keys), 16) == 0);
+    commit_publish_meta(commit);
     drop_released(wal);
     find_spares(wal);
     cut_last(wal);
@@ -692,7 +567,7 @@ record_stop(struct brd_wal *wal)
     commit->meta.slot.synced_lsn = atomic_load_explicit(&commit->synced_lsn, memory_order_acquire);
     commit->meta.slot.last_version = brd_sequencer_last(commit->sequencer);
     commit_note_time(commit);
-    return meta_store(io, commit->meta_fd, &commit->meta);
+    return meta_store(io, commit->meta_fd, &commit->meta, commit->meta_seal);
 }
 
 enum brd_status
@@ -737,6 +612,8 @@ brd_wal_close(struct brd_wal **wal_at)
     segment_close(wal->io, &commit->current);
     segment_close(wal->io, &commit->next);
     brd_file_close(wal->io, &commit->meta_fd);
+    brd_seal_close(&commit->meta_seal);
+    sealing_fini(&commit->sealing);
     if (wal->queue_ready)
         queue_fini(&wal->queue);
     map_fini(&wal->map);
@@ -837,6 +714,28 @@ brd_wal_base_version(const struct brd_wal *wal)
     return wal->map.count > 0 && wal->map.segments[0].begun
                ? wal->map.segments[0].header.base_version
                : 0;
+}
+
+void
+brd_wal_set_keys(struct brd_wal *wal, const struct brd_keyring *keys)
+{
+    BRD_CHECK(wal->magic == WAL_MAGIC && wal->started);
+    commit_set_keys(&wal->commit, keys);
+}
+
+bool
+brd_wal_is_under(struct brd_wal *wal, const uint8_t *key_id)
+{
+    bool under = true;
+    size_t i;
+
+    if (wal->started)
+        return commit_is_under(&wal->commit, key_id);
+    for (i = 0; under && i < wal->map.count; i++)
+        under = !wal->map.segments[i].begun ||
+                memcmp(wal->map.segments[i].header.key_id, key_id, 16) == 0;
+    return under && memcmp(wal->found.slot_keys[0], key_id, 16) == 0 &&
+           memcmp(wal->found.slot_keys[1], key_id, 16) == 0;
 }
 
 struct brd_wal_position
@@ -972,7 +871,7 @@ brd_wal_heartbeat(const struct brd_wal *wal)
 void
 brd_wal_get_identity(const struct brd_wal *wal, struct brd_wal_identity *out_identity)
 {
-    meta_tell(&wal->found.slot, out_identity);
+    meta_tell(&wal->found, out_identity);
 }
 
 /* ---- Statistics ---- */

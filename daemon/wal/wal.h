@@ -20,6 +20,7 @@
 #include "base/file.h"
 #include "base/sequencer.h"
 #include "base/status.h"
+#include "seal/seal.h"
 
 struct brd_wal;
 
@@ -35,6 +36,8 @@ struct brd_wal_options {
     bool no_spares;                  /* as after brd_wal_drop_spares, from the beginning */
     uint64_t disk_reserve_bytes;     /* as brd_wal_set_disk_reserve */
     bool read_only;                  /* tools: no lock, no change to any file; no start() */
+    const struct brd_keyring *keys;  /* borrowed until close; what is written is under the current
+                                        one. NULL: none; what is encrypted cannot be read */
 
     /* Called from the log's own threads with no lock held, whenever written or
      * synced have moved, queue space came free for somebody who was refused, or
@@ -88,6 +91,8 @@ struct brd_wal_stats {
  * out_error    filled on failure.
  * Returns      BRD_OK; BRD_BUSY (another daemon holds the directory); BRD_CORRUPT
  *              (damage: error names file and offset; nothing was changed);
+ *              BRD_WRONG_KEY (a file is under a key that options->keys lacks: error names
+ *              it and the key; nothing was changed, not even the lock's content);
  *              BRD_UNSUPPORTED (a newer format); BRD_NOT_FOUND (read_only, and there
  *              is no log); BRD_IO_ERROR; BRD_DISK_FULL; BRD_OUT_OF_MEMORY.
  * Threads      one. */
@@ -185,8 +190,8 @@ struct brd_wal_position {
     uint64_t records; /* written before it by this process */
 };
 
-/* Begin a new segment, unless the current one is empty: what is written from now
- * on is above out_position->version, and what was queued before the call is at or
+/* Begin a new segment, unless the current one is empty and under the current key: what is
+ * written from now on is above out_position->version, and what was queued before the call is at or
  * below. Waits for the writer. Returns BRD_OK, BRD_READ_ONLY (poisoned), BRD_SHUTTING_DOWN
  * (interrupted), or BRD_DISK_FULL or BRD_IO_ERROR where no segment could be
  * prepared: the log goes on in the old one. One thread at a time may be in this
@@ -201,8 +206,8 @@ BRD_MUST_CHECK enum brd_status brd_wal_wait_synced(struct brd_wal *wal, uint64_t
 
 /* Something else keeps, durably, all that was written up to version: remove the
  * segments that hold nothing else, and wait for that. A few of their files stay, under
- * another name, to become segments again. A file that cannot be removed is a
- * warning. Returns as brd_wal_wait_synced. */
+ * another name, to become segments again, where there is no keyring. A file that cannot be
+ * removed is a warning, and tried again the next time. Returns as brd_wal_wait_synced. */
 BRD_MUST_CHECK enum brd_status brd_wal_release(struct brd_wal *wal, uint64_t version);
 
 /* What was released must really go: no file of the log is used again from now on, those that
@@ -246,9 +251,30 @@ struct brd_wal_disk {
 /* Ask it now. Any thread that may wait for a disk. */
 void brd_wal_get_disk(struct brd_wal *wal, struct brd_wal_disk *out_disk);
 
+/* Under which key is a file? key_id: zeros: it is not encrypted; NULL: it does not tell.
+ * Anything but 0 ends the listing. */
+typedef int (*brd_wal_key_fn)(void *arg, const char *path, const uint8_t *key_id);
+
+/* Call fn for each segment that was begun and each slot of meta, as they are on the disk now.
+ * Of a running log too. Returns 0, -errno, or what else fn returned. Any thread. */
+BRD_MUST_CHECK int
+brd_wal_list_keys(const struct brd_io *io, const char *dir, brd_wal_key_fn fn, void *arg);
+
 /* Every version that replay gives is above it; 0 where the log goes back to its
  * beginning. Once open, until start. */
 uint64_t brd_wal_base_version(const struct brd_wal *wal);
+
+/* Other keys, after start. What is begun from now on is under the current one of keys, and soon
+ * after both slots of meta are; the segment that is being written stays under its own until it
+ * is full, or until brd_wal_rotate. keys must hold all keys that are in use, or be NULL where
+ * none is; they are borrowed until close, as all that were given before stay. One thread at a
+ * time, any. */
+void brd_wal_set_keys(struct brd_wal *wal, const struct brd_keyring *keys);
+
+/* Are all segments that were begun, and both slots of meta, under the key of this id (zeros: not
+ * encrypted)? After start all but segments of earlier lives are under the current key of the
+ * options' ring, and a release removes those. Any thread, once open; while start runs, none. */
+bool brd_wal_is_under(struct brd_wal *wal, const uint8_t *key_id);
 
 /* Where the writer is. Any thread; lsn and records are of one moment each. */
 struct brd_wal_position brd_wal_written(const struct brd_wal *wal);
@@ -293,7 +319,8 @@ struct brd_wal_identity {
     uint64_t ceiling;
     uint64_t first_segment, newest_segment;
     uint64_t synced_lsn, last_version;
-    bool clean; /* the last stop was orderly */
+    bool clean;             /* the last stop was orderly */
+    uint8_t key_ids[2][16]; /* under which the two slots of meta are; zeros: not encrypted */
 };
 
 struct brd_wal_segment_view {
@@ -303,6 +330,7 @@ struct brd_wal_segment_view {
     uint64_t start_lsn, synced_lsn, base_version;
     uint64_t created_ns; /* wall clock */
     uint32_t epoch;
+    const uint8_t *key_id; /* 16 bytes; zeros: not encrypted */
 };
 
 struct brd_wal_group_view {
@@ -354,8 +382,7 @@ struct brd_wal_survey {
     struct brd_wal_identity identity; /* as the segments tell it, where meta_damaged */
     bool meta_damaged;
     struct brd_wal_error meta_damage;
-    uint64_t time_ns; /* as identity, and likewise below */
-    uint8_t key_id[16];
+    uint64_t time_ns;  /* as identity */
     uint64_t *numbers; /* owned: of the segments' files, in rising order */
     size_t number_count;
     struct brd_wal_stretch *stretches; /* owned: the first begins where the log does, each other
@@ -363,13 +390,14 @@ struct brd_wal_survey {
     size_t count;
 };
 
-/* Look at a log of which nobody makes use. Changes nothing.
+/* Look at a log of which nobody makes use. Changes nothing. keys: as in the options; what
+ * fails to authenticate is damage, and what is under a key that they lack is not.
  * Returns BRD_OK (out_survey is for brd_wal_survey_fini), BRD_NOT_FOUND (there is no log),
- * BRD_CORRUPT (nothing tells whose log it is), BRD_UNSUPPORTED, BRD_IO_ERROR,
+ * BRD_CORRUPT (nothing tells whose log it is), BRD_WRONG_KEY, BRD_UNSUPPORTED, BRD_IO_ERROR,
  * BRD_OUT_OF_MEMORY. */
 BRD_MUST_CHECK enum brd_status
-brd_wal_survey(const struct brd_io *io, const char *dir, struct brd_wal_survey *out_survey,
-               struct brd_wal_error *out_error);
+brd_wal_survey(const struct brd_io *io, const char *dir, const struct brd_keyring *keys,
+               struct brd_wal_survey *out_survey, struct brd_wal_error *out_error);
 void brd_wal_survey_fini(struct brd_wal_survey *survey);
 
 /* What is not in a stretch. */
@@ -380,7 +408,8 @@ struct brd_wal_lost {
     uint64_t last_version;  /* the newest that anything tells of; 0: nothing does */
 };
 
-/* Count what lies behind a stretch (NULL: all that is above above_version). */
+/* Count what lies behind a stretch (NULL: all that is above above_version). By checksums alone,
+ * which need no key. */
 BRD_MUST_CHECK enum brd_status
 brd_wal_count_lost(const struct brd_io *io, const char *dir, const struct brd_wal_survey *survey,
                    const struct brd_wal_stretch *stretch, uint64_t above_version,
@@ -391,11 +420,12 @@ char *brd_wal_segment_path(const char *dir, uint64_t number);
 
 /* Make a stretch all that the log is: cut its last segment and let meta say so. The
  * files of other segments have been removed before. stretch NULL: the log becomes an
- * empty one above base_version. Durable on return. */
+ * empty one above base_version. What is written is under the current key of keys, if there is
+ * one. Durable on return. */
 BRD_MUST_CHECK enum brd_status
-brd_wal_mend(const struct brd_io *io, const char *dir, const struct brd_wal_survey *survey,
-             const struct brd_wal_stretch *stretch, uint64_t base_version,
-             struct brd_wal_error *out_error);
+brd_wal_mend(const struct brd_io *io, const char *dir, const struct brd_keyring *keys,
+             const struct brd_wal_survey *survey, const struct brd_wal_stretch *stretch,
+             uint64_t base_version, struct brd_wal_error *out_error);
 
 /* What a new log takes over from another one. */
 struct brd_wal_origin {
@@ -404,6 +434,7 @@ struct brd_wal_origin {
     uint64_t time_ns;      /* as brd_wal_time_ns */
     uint32_t epoch;
     uint8_t uuid[16];
+    const struct brd_keyring *keys; /* it is under the current one, if there is one */
 };
 
 /* Make an empty log in a directory that holds none, meta last. Durable on return. */
@@ -415,10 +446,11 @@ brd_wal_create(const struct brd_io *io, const char *dir, const struct brd_wal_or
 
 struct brd_wal_copy {
     const char *from_dir;
-    const struct brd_io *from_io; /* what it is read through */
-    const char *to_dir;           /* it is there, and holds no log */
-    uint64_t covered_version;     /* segments that hold nothing above it stay behind; 0: none */
-    uint64_t room_bytes;          /* BRD_DISK_FULL, with nothing done, if it takes more */
+    const struct brd_io *from_io;   /* what it is read through */
+    const char *to_dir;             /* it is there, and holds no log */
+    uint64_t covered_version;       /* segments that hold nothing above it stay behind; 0: none */
+    uint64_t room_bytes;            /* BRD_DISK_FULL, with nothing done, if it takes more */
+    const struct brd_keyring *keys; /* to read it; the copy's meta is under the current one */
 
     /* Results. */
     uint64_t bytes;
@@ -427,9 +459,10 @@ struct brd_wal_copy {
 };
 
 /* Copy a log that is whole, up to its end as it is now, onto the real disk: segments, then
- * meta. A daemon may go on appending to it meanwhile. Durable on return.
- * Returns BRD_OK, BRD_NOT_FOUND, BRD_CORRUPT, BRD_UNSUPPORTED, BRD_IO_ERROR, BRD_DISK_FULL,
- * BRD_OUT_OF_MEMORY. After a failure there may be a part of it, without meta. */
+ * meta. A daemon may go on appending to it meanwhile. Segments stay under the keys that they
+ * are under. Durable on return.
+ * Returns BRD_OK, BRD_NOT_FOUND, BRD_CORRUPT, BRD_WRONG_KEY, BRD_UNSUPPORTED, BRD_IO_ERROR,
+ * BRD_DISK_FULL, BRD_OUT_OF_MEMORY. After a failure there may be a part of it, without meta. */
 BRD_MUST_CHECK enum brd_status
 brd_wal_copy(struct brd_wal_copy *copy, struct brd_wal_error *out_error);
 

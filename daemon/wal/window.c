@@ -91,7 +91,7 @@ window_group(struct window *window, uint64_t offset, uint32_t seed, uint64_t lsn
         !group_header_plausible(out_bytes->data, lsn))
         return status;
     memcpy(out_header, out_bytes->data, sizeof(*out_header));
-    size = group_bytes(out_header->length);
+    size = group_size(out_header);
     if (size > window->segment->file_bytes - offset)
         return BRD_OK;
     status = window_at(window, offset, (size_t)size, out_bytes, error);

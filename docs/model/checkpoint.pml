@@ -3,7 +3,7 @@
  *   clients       daemon/engine/commands_*.c: any change of any key, at any moment
  *   log           the threads of daemon/wal/commit.c, in as few steps as log.pml allows
  *   checkpointer  daemon/engine/checkpoint.c, snapshot.c; the release of segments by
- *                 the syncer (commit.c, release_segments) for which it waits
+ *                 the syncer (syncer.c, release_segments) for which it waits
  *   power         a kill or a power cut at any moment, twice
  *   start         daemon/engine/recovery.c, redo.c, then the steps of daemon/wal/wal.c
  *

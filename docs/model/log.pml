@@ -1,7 +1,7 @@
 /* The log: who may be told what, and what is still there after a crash.
  *
  *   client, reader   daemon/engine/commands_write.c, daemon/session/session.c
- *   writer, syncer   the two threads of daemon/wal/commit.c
+ *   writer, syncer   the two threads of daemon/wal/commit.c and syncer.c
  *   power            a kill or a power cut at any moment, twice
  *   start            daemon/wal/reader.c, then the steps of daemon/wal/wal.c
  *

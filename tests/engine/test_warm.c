@@ -408,7 +408,7 @@ forge(const struct snapshot_header *header, uint64_t end_version, uint64_t ns)
 {
     struct snapshot_writer writer;
 
-    ck_assert_int_eq(snapshot_create(&writer, faulty_io(disk), "/data/warm", header), 0);
+    ck_assert_int_eq(snapshot_create(&writer, faulty_io(disk), NULL, "/data/warm", header), 0);
     snapshot_add(&writer, header->start_version, ns, brd_bytes_of("forged"), 0,
                  brd_bytes_of("value"));
     ck_assert_int_eq(snapshot_complete(&writer, end_version), 0);

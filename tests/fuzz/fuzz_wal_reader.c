@@ -3,16 +3,19 @@
  *
  * The input is two bytes (little-endian) with the size of a segment, the segment
  * (its header without the page's zeros), and a slot of meta. Their identity and
- * place are put right, so that the fuzzer gets to the groups; checksums are not
- * looked at in fuzz builds (BRD_FUZZ). corpus/make_wal.py makes the corpus. */
+ * place are put right, so that the fuzzer gets to the groups; checksums, macs and tags are not
+ * looked at in fuzz builds (BRD_FUZZ), where an encrypted group holds its records as they are.
+ * corpus/make_wal.py makes the corpus. */
 #include "base/check.h"
 #include "base/diag.h"
 #include "base/file.h"
+#include "seal/keyring.h"
 #include "wal/meta.h"
 #include "wal/segment.h"
 #include "wal/wal.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -114,6 +117,22 @@ on_record(void *arg, uint64_t version, struct brd_bytes payload, uint64_t done, 
     return BRD_OK;
 }
 
+/* One key, with an id that is easy to make. */
+static struct brd_keyring *
+the_ring(void)
+{
+    static struct brd_keyring *ring;
+
+    if (ring != NULL)
+        return ring;
+    ring = calloc(1, sizeof(*ring) + sizeof(ring->masters[0]));
+    BRD_CHECK(ring != NULL);
+    ring->count = ring->room = 1;
+    memset(ring->masters[0].key, 1, sizeof(ring->masters[0].key));
+    memset(ring->masters[0].id, 9, sizeof(ring->masters[0].id));
+    return ring;
+}
+
 /* A page with the input's bytes over it, and what must be right for it to count. */
 static void
 make_meta(const uint8_t *data, size_t size)
@@ -131,6 +150,7 @@ make_meta(const uint8_t *data, size_t size)
     slot.first_segment = 1;
     slot.newest_segment &= 1;
     memset(slot.uuid, 7, sizeof(slot.uuid));
+    memset(slot.key_id, (slot.flags & META_SEALED) != 0 ? 9 : 0, sizeof(slot.key_id));
     memcpy(page, &slot, sizeof(slot));
 }
 
@@ -153,6 +173,8 @@ make_segment(const uint8_t *data, size_t size)
     header.number = 1;
     header.start_lsn &= ~UINT64_C(7);
     memset(header.uuid, 7, sizeof(header.uuid));
+    memset(header.key_id, (header.flags & SEGMENT_SEALED) != 0 ? 9 : 0, sizeof(header.key_id));
+    header.cipher = 1 + header.cipher % 2;
     memcpy(segment, &header, sizeof(header));
 }
 
@@ -163,6 +185,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .dir = "/data",
         .io = &two_files,
         .read_only = true,
+        .keys = the_ring(),
     };
     struct brd_wal_report report;
     struct brd_wal_error error;

@@ -55,7 +55,7 @@ forbid file "use base/file.h (and eventfd_write for eventfds)" \
     '*.[ch]' 'daemon/base/(file|check|diag)\.c' daemon
 
 # Lower layers return a status; whoever decides logs it, once, through base/diag.
-libraries=(daemon/base daemon/wire daemon/store daemon/wal daemon/engine daemon/session daemon/server)
+libraries=(daemon/base daemon/wire daemon/store daemon/seal daemon/wal daemon/engine daemon/session daemon/server)
 forbid printf "libraries do not print; return a status or use base/diag.h" \
     "$(call 'printf|vprintf|fprintf|vfprintf|puts|fputs|putchar|perror')" \
     '*.[ch]' 'daemon/base/(diag|check)\.c' "${libraries[@]}"

@@ -16,8 +16,8 @@ read -ra check < <(pkg-config --cflags --libs check)
 build() {
     # Not the tree's build: the same sources, one flag more.
     gcc -std=gnu11 -D_GNU_SOURCE= -O1 -g -DBRD_DEBUG=1 "$@" -Idaemon -I. -Itests \
-        tests/unit/wal/test_faults.c tests/support/faulty_io.c daemon/base/*.c daemon/wal/*.c \
-        -o "$work/faults" "${check[@]}" -lisal -lpthread
+        tests/unit/wal/test_faults.c tests/support/faulty_io.c daemon/base/*.c daemon/seal/*.c daemon/wal/*.c \
+        -o "$work/faults" "${check[@]}" -lisal -lcrypto -lpthread
 }
 
 expect() {

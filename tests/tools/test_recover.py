@@ -176,7 +176,7 @@ def every_version_above_a_snapshot(home):
     target = home / "early"
     status, out, err = tool("recover", "--to", head["end_version"] - 1, "--format", "json", data,
                             target)
-    assert status == 4 and f"goes back to version {head['end_version']}" in err, (status, err)
+    assert status == 5 and f"goes back to version {head['end_version']}" in err, (status, err)
     assert lines_of(out)[0] == {"type": "earliest", "version": head["end_version"]}
     assert lines_of(out)[1]["status"] == "HISTORY_TRIMMED"
     assert not target.exists()
@@ -206,7 +206,7 @@ def a_fuzzy_snapshot_is_wound_forward(home):
     head = lines_of(tool("dump", "--snapshot", "--format", "json", data)[1])[0]
     assert head["end_version"] > head["start_version"], head
     between = (head["start_version"] + head["end_version"]) // 2
-    assert tool("recover", "--to", between, data, home / "between")[0] == 4
+    assert tool("recover", "--to", between, data, home / "between")[0] == 5
     for version in history.versions(VERSIONS // 2, head["end_version"]):
         agree(data, history, version, home)
 

@@ -27,18 +27,20 @@
 
 /* What a directory has besides its log. */
 static enum brd_status
-find_snapshot(const struct brd_io *io, const char *dir, struct brd_snapshot_info *out_info,
-              struct brd_wal_error *error)
+find_snapshot(const struct brd_io *io, const char *dir, const struct brd_keyring *keys,
+              struct brd_snapshot_info *out_info, struct brd_wal_error *error)
 {
-    const struct brd_wal_options options = { .dir = dir, .io = io, .read_only = true };
+    const struct brd_wal_options options = {
+        .dir = dir, .io = io, .keys = keys, .read_only = true
+    };
     struct brd_snapshot_error snapshot_error = { .text = "out of memory" };
     struct brd_wal *wal = NULL;
     enum brd_status status = brd_wal_open(&options, &wal, error);
 
     if (status != BRD_OK)
         return status;
-    status = brd_snapshot_check(io, dir, brd_wal_uuid(wal), brd_wal_base_version(wal), UINT64_MAX,
-                                false, out_info, &snapshot_error);
+    status = brd_snapshot_check(io, keys, dir, brd_wal_uuid(wal), brd_wal_base_version(wal),
+                                UINT64_MAX, false, out_info, &snapshot_error);
     if (status != BRD_OK)
         health_take_error(error, &snapshot_error);
     brd_wal_close(&wal);
@@ -81,13 +83,18 @@ copy_snapshot(const struct brd_io *io, const char *from, const char *to,
 
 /* Copy the data of a directory, pinned, into another one, and read it again. */
 static enum brd_status
-copy_data(const struct pin *pin, const char *from, const char *to, struct health *out_health,
-          struct brd_wal_error *error)
+copy_data(const struct pin *pin, const struct brd_keyring *keys, const char *from, const char *to,
+          struct health *out_health, struct brd_wal_error *error)
 {
-    struct brd_wal_copy copy = { .from_dir = from, .from_io = pin_io(pin), .to_dir = to };
+    struct brd_wal_copy copy = {
+        .from_dir = from, .from_io = pin_io(pin), .to_dir = to, .keys = keys
+    };
+    const struct health_source source = {
+        .io = brd_io_real(), .dir = to, .keys = keys, .whole = true
+    };
     struct brd_snapshot_info snapshot = { .bytes = 0 };
     uint64_t room = 0;
-    enum brd_status status = find_snapshot(copy.from_io, from, &snapshot, error);
+    enum brd_status status = find_snapshot(copy.from_io, from, keys, &snapshot, error);
     int result;
 
     if (status != BRD_OK)
@@ -110,7 +117,7 @@ copy_data(const struct pin *pin, const char *from, const char *to, struct health
     if (status == BRD_OK)
         status = brd_wal_copy(&copy, error);
     if (status == BRD_OK)
-        status = health_check(brd_io_real(), to, true, out_health, error);
+        status = health_check(&source, out_health, error);
     return status;
 }
 
@@ -167,9 +174,9 @@ backup_run(struct tool *tool)
 
     if (result != 0)
         return tool_fail_place(tool, &place, result, to);
-    status = pin_open(from, &pin, &error);
+    status = pin_open(from, tool->keys, &pin, &error);
     if (status == BRD_OK)
-        status = copy_data(pin, from, to, &health, &error);
+        status = copy_data(pin, tool->keys, from, to, &health, &error);
     pin_close(&pin);
     if (status == BRD_OK && stat(from, &owner) == 0)
         files_give(to, &owner);
@@ -274,7 +281,8 @@ build(struct restore *restore, const struct pin *pin, struct health *out_health)
 
     if (result != 0)
         return tool_fail_io(restore->tool, result, "make", restore->built);
-    status = copy_data(pin, restore->backup, restore->built, out_health, &error);
+    status =
+        copy_data(pin, restore->tool->keys, restore->backup, restore->built, out_health, &error);
     if (status == BRD_OK) {
         files_give(restore->built, &restore->owner);
         result = take_place(restore, &taken);
@@ -298,12 +306,16 @@ restore_run(struct tool *tool)
     struct brd_wal_error error = { .text = "" };
     struct health health = { .groups = 0 };
     struct pin *pin = NULL;
-    enum brd_status status = pin_open(restore.backup, &pin, &error);
+    enum brd_status status = pin_open(restore.backup, tool->keys, &pin, &error);
     int exit_status;
 
     /* First of all: is it worth it? */
     if (status == BRD_OK)
-        status = health_check(pin_io(pin), restore.backup, true, &health, &error);
+        status = health_check(&(struct health_source){ .io = pin_io(pin),
+                                                       .dir = restore.backup,
+                                                       .keys = tool->keys,
+                                                       .whole = true },
+                              &health, &error);
     exit_status = status == BRD_OK ? look_at_place(&restore) : tool_fail(tool, status, &error);
     if (exit_status == EXIT_DONE)
         exit_status = build(&restore, pin, &health);

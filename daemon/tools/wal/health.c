@@ -10,22 +10,40 @@ health_take_error(struct brd_wal_error *error, const struct brd_snapshot_error *
     error->offset = from->offset;
 }
 
+struct check {
+    const struct health_source *source;
+    struct health *health;
+};
+
+static enum brd_status
+note_segment(void *arg, const struct brd_wal_segment_view *segment)
+{
+    const struct health_source *source = ((const struct check *)arg)->source;
+
+    return source->on_segment != NULL ? source->on_segment(source->arg, segment) : BRD_OK;
+}
+
 static enum brd_status
 count_group(void *arg, const struct brd_wal_group_view *group)
 {
-    struct health *health = arg;
+    struct check *check = arg;
 
     (void)group;
-    health->groups++;
+    check->health->groups++;
     return BRD_OK;
 }
 
 enum brd_status
-health_check(const struct brd_io *io, const char *dir, bool whole, struct health *out_health,
+health_check(const struct health_source *source, struct health *out_health,
              struct brd_wal_error *out_error)
 {
-    const struct brd_wal_options options = { .dir = dir, .io = io, .read_only = true };
-    const struct brd_wal_visitor visitor = { .arg = out_health, .group = count_group };
+    const struct brd_wal_options options = {
+        .dir = source->dir, .io = source->io, .keys = source->keys, .read_only = true
+    };
+    struct check check = { .source = source, .health = out_health };
+    const struct brd_wal_visitor visitor = { .arg = &check,
+                                             .segment = note_segment,
+                                             .group = count_group };
     struct brd_snapshot_error error = { .text = "out of memory" };
     struct brd_wal *wal = NULL;
     enum brd_status status;
@@ -40,8 +58,9 @@ health_check(const struct brd_io *io, const char *dir, bool whole, struct health
     if (out_health->report.last_version > out_health->last_version)
         out_health->last_version = out_health->report.last_version;
     if (status == BRD_OK) {
-        status = brd_snapshot_check(io, dir, brd_wal_uuid(wal), out_health->base_version,
-                                    out_health->last_version, whole, &out_health->snapshot, &error);
+        status = brd_snapshot_check(source->io, source->keys, source->dir, brd_wal_uuid(wal),
+                                    out_health->base_version, out_health->last_version,
+                                    source->whole, &out_health->snapshot, &error);
         if (status != BRD_OK)
             health_take_error(out_error, &error);
     }

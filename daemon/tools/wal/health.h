@@ -14,10 +14,21 @@ struct health {
     struct brd_snapshot_info snapshot; /* zeros: there is none, and none is needed */
 };
 
-/* whole: read the snapshot to its end, too. out_health->identity is valid once the log
- * could be opened. Returns as brd_wal_visit and brd_snapshot_check. */
+/* What is to be checked. */
+struct health_source {
+    const struct brd_io *io;
+    const char *dir;
+    const struct brd_keyring *keys; /* NULL: none */
+    bool whole;                     /* read the snapshot to its end, too */
+    /* Called for each segment, in order; NULL: not. Anything but BRD_OK ends the check. */
+    enum brd_status (*on_segment)(void *arg, const struct brd_wal_segment_view *segment);
+    void *arg;
+};
+
+/* out_health->identity is valid once the log could be opened. Returns as brd_wal_visit and
+ * brd_snapshot_check. */
 BRD_MUST_CHECK enum brd_status
-health_check(const struct brd_io *io, const char *dir, bool whole, struct health *out_health,
+health_check(const struct health_source *source, struct health *out_health,
              struct brd_wal_error *out_error);
 
 /* The sentence of a snapshot, as one of the log. */

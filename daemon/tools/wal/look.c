@@ -7,12 +7,17 @@
 #include "pin.h"
 #include "tool.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 struct look {
     struct tool *tool;
     struct pin *pin;     /* owned */
     struct brd_wal *wal; /* owned */
     struct brd_wal_report report;
     struct brd_wal_error error;
+    struct print_run *runs; /* owned; for stat */
+    size_t run_count;
 };
 
 /* ---- Visiting ---- */
@@ -105,7 +110,8 @@ dump_snapshot(struct tool *tool)
                                                   .begin = on_begin,
                                                   .record = on_entry };
     struct brd_snapshot_error error = { .text = "out of memory" };
-    enum brd_status status = brd_snapshot_visit(brd_io_real(), tool->operands[0], &visitor, &error);
+    enum brd_status status =
+        brd_snapshot_visit(brd_io_real(), tool->keys, tool->operands[0], &visitor, &error);
 
     return end_look(&look, snapshot_failed(&look, status, &error));
 }
@@ -114,7 +120,9 @@ int
 look_dump(struct tool *tool)
 {
     const bool records_only = tool->records_only || filter_is_narrow(&tool->filter);
-    struct brd_wal_options options = { .dir = tool->operands[0], .read_only = true };
+    struct brd_wal_options options = { .dir = tool->operands[0],
+                                       .keys = tool->keys,
+                                       .read_only = true };
     struct look look = { .tool = tool };
     const struct brd_wal_visitor visitor = {
         .arg = &look,
@@ -126,7 +134,7 @@ look_dump(struct tool *tool)
 
     if (tool->snapshot)
         return dump_snapshot(tool);
-    status = pin_open(options.dir, &look.pin, &look.error);
+    status = pin_open(options.dir, tool->keys, &look.pin, &look.error);
     if (status != BRD_OK)
         return end_look(&look, status);
     options.io = pin_io(look.pin);
@@ -136,20 +144,53 @@ look_dump(struct tool *tool)
     return end_look(&look, status);
 }
 
+/* Segments in a row under one key. */
+static enum brd_status
+note_key(void *arg, const struct brd_wal_segment_view *segment)
+{
+    struct look *look = arg;
+    struct print_run *last = look->run_count > 0 ? &look->runs[look->run_count - 1] : NULL;
+    struct print_run *runs;
+
+    if (last != NULL && memcmp(last->key_id, segment->key_id, sizeof(last->key_id)) == 0) {
+        last->last = segment->number;
+        return BRD_OK;
+    }
+    runs = realloc(look->runs, (look->run_count + 1) * sizeof(*runs));
+    if (runs == NULL)
+        return BRD_OUT_OF_MEMORY;
+    look->runs = runs;
+    runs += look->run_count++;
+    runs->first = runs->last = segment->number;
+    memcpy(runs->key_id, segment->key_id, sizeof(runs->key_id));
+    return BRD_OK;
+}
+
 static int
 look_at_all(struct tool *tool, bool whole)
 {
-    const char *dir = tool->operands[0];
+    struct look look = { .tool = tool };
+    struct health_source source = { .dir = tool->operands[0],
+                                    .keys = tool->keys,
+                                    .whole = whole,
+                                    .on_segment = note_key,
+                                    .arg = &look };
+    const char *dir = source.dir;
     struct brd_wal_error error = { .text = "" };
     struct health health = { .groups = 0 };
     struct pin *pin = NULL;
-    enum brd_status status = pin_open(dir, &pin, &error);
+    enum brd_status status = pin_open(dir, tool->keys, &pin, &error);
 
-    if (status == BRD_OK)
-        status = health_check(pin_io(pin), dir, whole, &health, &error);
+    if (status == BRD_OK) {
+        source.io = pin_io(pin);
+        status = health_check(&source, &health, &error);
+    }
     pin_close(&pin);
     if (health.identity.generation != 0 && !whole)
         print_identity(&tool->print, dir, &health.identity);
+    if (status == BRD_OK && !whole)
+        print_keys(&tool->print, &health, look.runs, look.run_count);
+    free(look.runs);
     if (status != BRD_OK)
         return tool_fail(tool, status, &error);
     print_health(&tool->print, &health);

@@ -88,6 +88,13 @@ set_namespace(struct tool *tool, const char *value)
 }
 
 static bool
+set_key_file(struct tool *tool, const char *value)
+{
+    tool->key_file = value;
+    return value[0] != '\0';
+}
+
+static bool
 set_snapshot(struct tool *tool, const char *value)
 {
     (void)value;
@@ -132,6 +139,8 @@ static const struct option {
 } options[] = {
     { "--format", FOR_ALL, "text|json", "text or json", "json: one object a line (default: text)",
       set_format },
+    { "--key-file", FOR_ALL, "FILE", "the name of a file",
+      "the keys of what is encrypted; what is written is under the first", set_key_file },
     { "--from", FOR_DUMP, "VERSION", "a version or a time",
       "dump: only what is of this version and above", set_from },
     { "--to", FOR_DUMP | FOR_RECOVER, "VERSION", "a version or a time",
@@ -173,7 +182,8 @@ print_usage(FILE *out)
     fputs("  --help, --version\n\n"
           "A VERSION may be a time: 2026-01-02T03:04:05Z, or Unix seconds.\n\n"
           "Exit status: 0 all is well (a torn end is no damage), 1 something could not be read\n"
-          "or written, 2 usage, 3 damaged, 4 recover: not so far back.\n",
+          "or written, 2 usage, 3 damaged, 4 encrypted under a key that is not there,\n"
+          "5 recover: not so far back.\n",
           out);
 }
 
@@ -271,7 +281,14 @@ tool_fail(const struct tool *tool, enum brd_status status, const struct brd_wal_
     print_error(&tool->print, status, error);
     fflush(tool->print.out);
     fprintf(stderr, "brindle-wal: %s\n", error->text);
-    return status == BRD_CORRUPT ? EXIT_DAMAGED : EXIT_FAILED;
+    switch (status) {
+    case BRD_CORRUPT:
+        return EXIT_DAMAGED;
+    case BRD_WRONG_KEY:
+        return EXIT_WRONG_KEY;
+    default:
+        return EXIT_FAILED;
+    }
 }
 
 int
@@ -325,6 +342,22 @@ tool_end(const struct tool *tool)
     return EXIT_FAILED;
 }
 
+/* The key file, where one was named. */
+static int
+load_keys(struct tool *tool)
+{
+    struct brd_wal_error error = { .offset = 0 };
+    enum brd_status status = BRD_OK;
+
+    if (tool->key_file != NULL)
+        status = brd_keyring_load(tool->key_file, &tool->keys, error.text, sizeof(error.text));
+    if (status == BRD_OK)
+        return EXIT_DONE;
+    snprintf(error.path, sizeof(error.path), "%s", tool->key_file);
+    tool_fail(tool, status, &error);
+    return status == BRD_INVALID_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -354,7 +387,10 @@ main(int argc, char **argv)
     filter_init(&tool.filter);
     status = parse(&tool, command, argc, argv);
     if (status == EXIT_DONE)
+        status = load_keys(&tool);
+    if (status == EXIT_DONE)
         status = command->run(&tool);
+    brd_keyring_close(&tool.keys);
     filter_fini(&tool.filter);
     return status;
 }

@@ -34,8 +34,9 @@ struct pinned {
 
 struct pin {
     struct brd_io io;
-    char *dir;            /* owned */
-    struct pinned *files; /* owned */
+    char *dir;                      /* owned */
+    const struct brd_keyring *keys; /* borrowed until it is open */
+    struct pinned *files;           /* owned */
     size_t count;
     uint8_t meta[META_BYTES];
 };
@@ -244,7 +245,9 @@ open_files(struct pin *pin)
 static enum brd_status
 look(const struct pin *pin, struct brd_wal_error *error)
 {
-    const struct brd_wal_options options = { .dir = pin->dir, .io = &pin->io, .read_only = true };
+    const struct brd_wal_options options = {
+        .dir = pin->dir, .io = &pin->io, .keys = pin->keys, .read_only = true
+    };
     struct brd_snapshot_error snapshot_error = { .text = "" };
     struct brd_snapshot_info info;
     struct brd_wal *wal = NULL;
@@ -252,8 +255,9 @@ look(const struct pin *pin, struct brd_wal_error *error)
 
     if (status != BRD_OK)
         return status;
-    status = brd_snapshot_check(&pin->io, pin->dir, brd_wal_uuid(wal), brd_wal_base_version(wal),
-                                UINT64_MAX, false, &info, &snapshot_error);
+    status =
+        brd_snapshot_check(&pin->io, pin->keys, pin->dir, brd_wal_uuid(wal),
+                           brd_wal_base_version(wal), UINT64_MAX, false, &info, &snapshot_error);
     memcpy(error->text, snapshot_error.text, sizeof(error->text));
     brd_wal_close(&wal);
     return status;
@@ -298,7 +302,8 @@ attempt(struct pin *pin, bool *out_again, struct brd_wal_error *error)
 }
 
 enum brd_status
-pin_open(const char *dir, struct pin **out_pin, struct brd_wal_error *out_error)
+pin_open(const char *dir, const struct brd_keyring *keys, struct pin **out_pin,
+         struct brd_wal_error *out_error)
 {
     struct pin *pin = calloc(1, sizeof(*pin));
     enum brd_status status = BRD_OUT_OF_MEMORY;
@@ -312,6 +317,7 @@ pin_open(const char *dir, struct pin **out_pin, struct brd_wal_error *out_error)
     pin->io.ctx = pin;
     pin->io.open = pin_open_file;
     pin->io.list = pin_list;
+    pin->keys = keys;
     pin->dir = strdup(dir);
     if (pin->dir != NULL)
         status = BRD_OK;

@@ -10,11 +10,11 @@
 
 struct pin;
 
-/* Tries again where files come and go between the opening of two; what is damaged stays so,
+/* keys (NULL: none) are for looking whether the files belong together. Tries again where files come and go between the opening of two; what is damaged stays so,
  * and is found by whoever reads. Returns BRD_OK, BRD_BUSY (it never held still),
  * BRD_IO_ERROR, BRD_OUT_OF_MEMORY. */
-BRD_MUST_CHECK enum brd_status
-pin_open(const char *dir, struct pin **out_pin, struct brd_wal_error *out_error);
+BRD_MUST_CHECK enum brd_status pin_open(const char *dir, const struct brd_keyring *keys,
+                                        struct pin **out_pin, struct brd_wal_error *out_error);
 
 /* Disk calls that see the directory so; for reading. Borrowed until pin_close. */
 const struct brd_io *pin_io(const struct pin *pin);

@@ -351,6 +351,64 @@ print_error(const struct print *print, enum brd_status status, const struct brd_
     fprintf(out, "}\n");
 }
 
+/* One file or some segments, and the key. */
+static void
+print_key(const struct print *print, const uint8_t *key_id, const char *what, uint64_t first,
+          uint64_t last)
+{
+    static const uint8_t none[16];
+    bool plain = memcmp(key_id, none, sizeof(none)) == 0;
+    FILE *out = print->out;
+
+    if (print->json)
+        fprintf(out, "{\"type\":\"key\",\"key_id\":");
+    else
+        fprintf(out, "key           ");
+    if (print->json)
+        putc('"', out);
+    if (!plain)
+        put_hex(out, brd_bytes(key_id, sizeof(none)));
+    else if (!print->json)
+        fprintf(out, "none");
+    if (print->json) {
+        fprintf(out, "\",\"file\":\"%s\"", what);
+        if (last != 0)
+            fprintf(out, ",\"first\":%" PRIu64 ",\"last\":%" PRIu64, first, last);
+        fprintf(out, "}\n");
+    } else if (last == 0) {
+        fprintf(out, ": %s\n", what);
+    } else if (first == last) {
+        fprintf(out, ": %s %" PRIu64 "\n", what, first);
+    } else {
+        fprintf(out, ": %ss %" PRIu64 " to %" PRIu64 "\n", what, first, last);
+    }
+}
+
+void
+print_keys(const struct print *print, const struct health *health, const struct print_run *runs,
+           size_t count)
+{
+    static const uint8_t none[2][16];
+    const struct brd_wal_identity *identity = &health->identity;
+    bool any = memcmp(identity->key_ids, none, sizeof(none)) != 0;
+    bool snapshot = health->snapshot.start_version != 0;
+    size_t i;
+
+    if (snapshot)
+        any = any || memcmp(health->snapshot.key_id, none[0], sizeof(none[0])) != 0;
+    for (i = 0; i < count; i++)
+        any = any || memcmp(runs[i].key_id, none[0], sizeof(none[0])) != 0;
+    if (!any)
+        return;
+    print_key(print, identity->key_ids[0], "meta", 0, 0);
+    if (memcmp(identity->key_ids[0], identity->key_ids[1], sizeof(none[0])) != 0)
+        print_key(print, identity->key_ids[1], "meta", 0, 0);
+    if (snapshot)
+        print_key(print, health->snapshot.key_id, "snapshot", 0, 0);
+    for (i = 0; i < count; i++)
+        print_key(print, runs[i].key_id, "segment", runs[i].first, runs[i].last);
+}
+
 static void
 print_report(const struct print *print, const struct brd_wal_report *report, uint64_t groups)
 {

@@ -34,6 +34,16 @@ print_error(const struct print *print, enum brd_status status, const struct brd_
 void print_snapshot_head(const struct print *print, const char *path,
                          const struct brd_snapshot_info *info);
 
+/* Segments in a row under one key. */
+struct print_run {
+    uint64_t first, last;
+    uint8_t key_id[16];
+};
+
+/* Under which key each file is; nothing where none is encrypted. */
+void print_keys(const struct print *print, const struct health *health,
+                const struct print_run *runs, size_t count);
+
 /* The totals of a directory that is whole. */
 void print_health(const struct print *print, const struct health *health);
 

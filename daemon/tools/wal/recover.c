@@ -57,10 +57,14 @@ rewind_pinned(struct tool *tool, const struct pin *pin, const char *to_dir, bool
 {
     struct brd_rewind rewind = { .from_dir = tool->operands[0],
                                  .from_io = pin_io(pin),
+                                 .keys = tool->keys,
                                  .to_dir = to_dir,
                                  .version = tool->filter.to };
     struct brd_engine_error engine_error;
     struct brd_wal_error error = { .text = "" };
+    const struct health_source made = {
+        .io = brd_io_real(), .dir = to_dir, .keys = tool->keys, .whole = true
+    };
     struct health health;
     struct stat owner;
     enum brd_status status = brd_rewind(&rewind, &engine_error);
@@ -71,7 +75,7 @@ rewind_pinned(struct tool *tool, const struct pin *pin, const char *to_dir, bool
         return tool_complain(tool, status, rewind.from_dir, "%s", engine_error.text);
     if (stat(rewind.from_dir, &owner) == 0)
         files_give(to_dir, &owner);
-    status = health_check(brd_io_real(), to_dir, true, &health, &error);
+    status = health_check(&made, &health, &error);
     if (status != BRD_OK)
         return tool_fail(tool, status, &error);
     *out_made = true;
@@ -94,7 +98,7 @@ recover_run(struct tool *tool)
     result = files_place_take(&place, to_dir);
     if (result != 0)
         return tool_fail_place(tool, &place, result, to_dir);
-    status = pin_open(tool->operands[0], &pin, &error);
+    status = pin_open(tool->operands[0], tool->keys, &pin, &error);
     exit_status = status == BRD_OK ? rewind_pinned(tool, pin, to_dir, &made)
                                    : tool_fail(tool, status, &error);
     pin_close(&pin);

@@ -56,9 +56,10 @@ examine(struct repair *repair)
     struct brd_wal_error error = { .text = "" };
     enum brd_status status;
 
-    status = brd_wal_survey(brd_io_real(), repair->dir, &repair->survey, &error);
+    status =
+        brd_wal_survey(brd_io_real(), repair->dir, repair->tool->keys, &repair->survey, &error);
     if (status == BRD_OK) {
-        status = brd_snapshot_list(brd_io_real(), repair->dir,
+        status = brd_snapshot_list(brd_io_real(), tool->keys, repair->dir,
                                    brd_bytes(repair->survey.identity.uuid, 16), &repair->snapshots,
                                    &repair->snapshot_count, &snapshot_error);
         if (status != BRD_OK)
@@ -436,11 +437,15 @@ carry_out(struct repair *repair)
                              "there; run the repair again",
                              repair->dir, repair->aside, brd_file_error(result));
     if (repair->plan.mend)
-        status = brd_wal_mend(brd_io_real(), repair->dir, &repair->survey, repair->plan.stretch,
-                              repair->plan.version, &error);
+        status = brd_wal_mend(brd_io_real(), repair->dir, tool->keys, &repair->survey,
+                              repair->plan.stretch, repair->plan.version, &error);
     files_give(repair->dir, &owner);
     if (status == BRD_OK)
-        status = health_check(brd_io_real(), repair->dir, true, &health, &error);
+        status = health_check(&(struct health_source){ .io = brd_io_real(),
+                                                       .dir = repair->dir,
+                                                       .keys = tool->keys,
+                                                       .whole = true },
+                              &health, &error);
     if (status != BRD_OK)
         return tool_fail(tool, status, &error);
     if (!tool->print.json)

@@ -12,12 +12,15 @@ enum {
     EXIT_FAILED = 1,
     EXIT_USAGE = 2,
     EXIT_DAMAGED = 3,
-    EXIT_TOO_EARLY = 4,
+    EXIT_WRONG_KEY = 4, /* as of brindled */
+    EXIT_TOO_EARLY = 5,
 };
 
 struct tool {
     struct print print;
-    struct filter filter; /* owned */
+    struct filter filter;     /* owned */
+    const char *key_file;     /* NULL: none */
+    struct brd_keyring *keys; /* owned; NULL: none */
     const char *command;
     const char *operands[2];
     int operand_count;

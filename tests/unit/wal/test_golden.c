@@ -1,9 +1,10 @@
 /* Logs as earlier versions wrote them, which every later version must read.
  *
  * golden/v1 holds a data directory after an orderly stop and a crash, and
- * records.txt, a line "VERSION HEX" for each record. `test_golden --make DIR`
- * writes such a directory with this version; it is for a new format only: what
- * is there never changes. */
+ * records.txt, a line "VERSION HEX" for each record. golden/v1-sealed is the same, encrypted,
+ * under one key first and then under another, both in the file `keys`. `test_golden --make DIR`
+ * and `--make-sealed DIR` write such directories with this version; they are for a new format
+ * only: what is there never changes. */
 #include "wal_test.h"
 
 #include <limits.h>
@@ -30,14 +31,28 @@ static FILE *
 open_golden(const char *name)
 {
     const char *root = getenv("BRINDLE_SRC");
+    const char *golden = test_sealed ? "v1-sealed" : "v1";
     char path[PATH_MAX];
 
     if (root != NULL)
-        snprintf(path, sizeof(path), "%s/tests/unit/wal/golden/v1/%s", root, name);
+        snprintf(path, sizeof(path), "%s/tests/unit/wal/golden/%s/%s", root, golden, name);
     else
-        snprintf(path, sizeof(path), "%.*s/golden/v1/%s", (int)(strrchr(__FILE__, '/') - __FILE__),
-                 __FILE__, name);
+        snprintf(path, sizeof(path), "%.*s/golden/%s/%s", (int)(strrchr(__FILE__, '/') - __FILE__),
+                 __FILE__, golden, name);
     return fopen(path, "rb");
+}
+
+/* The ring in golden/v1-sealed. It is read as text, since a checkout may be open to others. */
+static struct brd_keyring *
+golden_keys(void)
+{
+    char text[512] = "";
+    FILE *file = open_golden("keys");
+
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_gt(fread(text, 1, sizeof(text) - 1, file), 64);
+    fclose(file);
+    return test_ring(text);
 }
 
 static bool
@@ -83,6 +98,7 @@ compare_line(void *arg, uint64_t version, struct brd_bytes payload, uint64_t don
 
 START_TEST(a_log_of_version_1_is_read_and_continued)
 {
+    struct brd_keyring *keys = test_sealed ? golden_keys() : NULL;
     struct brd_wal_identity identity;
     char line[8];
     char name[64];
@@ -99,6 +115,7 @@ START_TEST(a_log_of_version_1_is_read_and_continued)
     ck_assert_int_gt(number, 2);
     lines = open_golden("records.txt");
     ck_assert_ptr_nonnull(lines);
+    test.options.keys = keys;
     ck_assert_int_eq(test_open(&test), BRD_OK);
     brd_wal_get_identity(test.wal, &identity);
     ck_assert_uint_eq(identity.epoch, 2);
@@ -114,6 +131,7 @@ START_TEST(a_log_of_version_1_is_read_and_continued)
     ck_assert_uint_eq(brd_wal_epoch(test.wal), 3);
     ck_assert_uint_gt(test_append_groups(&test, 1, BRD_DURABILITY_FULL), identity.ceiling - 1);
     test_down(&test);
+    brd_keyring_close(&keys);
 }
 END_TEST
 
@@ -205,6 +223,21 @@ start(void)
     BRD_CHECK(brd_wal_start(test.wal, &test.error) == BRD_OK);
 }
 
+#define SEALED_KEYS \
+    "# a change of keys: the log begins under the second\n" TEST_KEY_B "\n" TEST_KEY_A "\n"
+
+static void
+save_keys(const char *dir)
+{
+    char name[PATH_MAX];
+    FILE *file;
+
+    snprintf(name, sizeof(name), "%s/keys", dir);
+    file = fopen(name, "w");
+    BRD_CHECK(file != NULL && fputs(SEALED_KEYS, file) >= 0);
+    BRD_CHECK(fclose(file) == 0);
+}
+
 static int
 make(const char *dir)
 {
@@ -226,6 +259,10 @@ make(const char *dir)
     append_puts(0, 20, false);
     BRD_CHECK(brd_wal_stop(test.wal) == BRD_OK);
     brd_wal_close(&test.wal);
+    if (test_sealed) {
+        save_keys(dir);
+        test.options.keys = test_ring(SEALED_KEYS);
+    }
     start();
     append_puts(20, 65, true);
     test_kill(&test);
@@ -267,6 +304,9 @@ main(int argc, char **argv)
     TCase *tcase;
 
     if (argc == 3 && strcmp(argv[1], "--make") == 0)
+        return make(argv[2]);
+    test_sealed = argc == 3 && strcmp(argv[1], "--make-sealed") == 0;
+    if (test_sealed)
         return make(argv[2]);
     suite = suite_create("wal golden");
     tcase = tcase_create("golden");

@@ -398,9 +398,18 @@ forge_header(const char *path, uint32_t format, uint32_t flags)
 
     memcpy(&header, page, sizeof(header));
     header.format = format;
-    header.flags = flags;
+    header.flags = flags | (header.flags & SEGMENT_SEALED);
     header.checksum = 0;
+    memset(header.mac, 0, sizeof(header.mac));
     memcpy(page, &header, sizeof(header));
+    if (test.options.keys != NULL) {
+        struct brd_seal *seal = NULL;
+
+        BRD_CHECK(segment_open_seal(&header, test.options.keys, &seal) == BRD_OK);
+        BRD_CHECK(brd_seal_mac(seal, brd_bytes(page, SEGMENT_HEADER_BYTES), header.mac) == BRD_OK);
+        brd_seal_close(&seal);
+        memcpy(page, &header, sizeof(header));
+    }
     header.checksum = brd_crc32c(0, page, SEGMENT_HEADER_BYTES);
     memcpy(page, &header, sizeof(header));
 }
@@ -488,7 +497,7 @@ forge_group(const char *path, uint64_t offset, size_t field, const void *value, 
     memcpy(&segment, file, sizeof(segment));
     memcpy(at + field, value, size);
     memcpy(&group, at, sizeof(group));
-    covered = group_bytes(group.length) - offsetof(struct group_header, flags);
+    covered = group_size(&group) - offsetof(struct group_header, flags);
     group.checksum = brd_crc32c(group_seed(segment.salt), at + offsetof(struct group_header, flags),
                                 (size_t)covered);
     memcpy(at, &group, sizeof(group));
@@ -499,7 +508,8 @@ START_TEST(a_valid_checksum_does_not_excuse_nonsense)
     const char *path = test_segment(1);
     const uint64_t wrong = UINT64_C(1) << 63;
     const uint32_t many = 7;
-    const uint32_t flags = 1;
+    const uint32_t sealed = test.options.keys == NULL ? GROUP_SEALED : 0;
+    const uint32_t flags = 2 | (test.options.keys != NULL ? GROUP_SEALED : 0);
     const uint8_t bad_record[3] = { 0, 0, 0 };
     const struct {
         size_t field;
@@ -513,6 +523,7 @@ START_TEST(a_valid_checksum_does_not_excuse_nonsense)
         { offsetof(struct group_header, epoch), &many, 4, BRD_CORRUPT },
         { offsetof(struct group_header, records), &many, 4, BRD_CORRUPT },
         { offsetof(struct group_header, flags), &flags, 4, BRD_UNSUPPORTED },
+        { offsetof(struct group_header, flags), &sealed, 4, BRD_CORRUPT },
         { sizeof(struct group_header), bad_record, 3, BRD_CORRUPT },
     };
     uint64_t end = make_log(5, 0);

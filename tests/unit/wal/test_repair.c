@@ -27,7 +27,7 @@ teardown(void)
 static enum brd_status
 survey_log(struct brd_wal_survey *survey)
 {
-    return brd_wal_survey(faulty_io(test.disk), TEST_DIR, survey, &test.error);
+    return brd_wal_survey(faulty_io(test.disk), TEST_DIR, test.options.keys, survey, &test.error);
 }
 
 /* Remove what is not in the first stretch, newest first, and mend. */
@@ -50,8 +50,8 @@ mend(const struct brd_wal_survey *survey)
         if (result != 0)
             return brd_file_status(result);
     }
-    return brd_wal_mend(io, TEST_DIR, survey, stretch->last_segment != 0 ? stretch : NULL, 0,
-                        &test.error);
+    return brd_wal_mend(io, TEST_DIR, test.options.keys, survey,
+                        stretch->last_segment != 0 ? stretch : NULL, 0, &test.error);
 }
 
 /* It opens, and holds so many records; and then it starts, too. */

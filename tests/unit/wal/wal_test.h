@@ -1,5 +1,8 @@
 /* A log on a disk in memory, under a clock that stands still, with records whose
- * content follows from their number, so that any replay can be checked. */
+ * content follows from their number, so that any replay can be checked.
+ *
+ * All tests run twice, the second time encrypted: what holds of a log, and what a disk does
+ * to it, does not depend on keys. */
 #ifndef TESTS_UNIT_WAL_WAL_TEST_H
 #define TESTS_UNIT_WAL_WAL_TEST_H
 
@@ -7,6 +10,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/diag.h"
+#include "seal/seal.h"
 #include "support/faulty_io.h"
 #include "wal/wal.h"
 
@@ -16,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define TEST_DIR      "/data"
 #define TEST_NOW_NS   (UINT64_C(1700000000) * BRD_NS_PER_S)
@@ -37,6 +42,43 @@ struct log_test {
     pthread_cond_t progress;
     uint64_t calls; /* of on_progress */
 };
+
+#define TEST_KEY_A "0101010101010101010101010101010101010101010101010101010101010101"
+#define TEST_KEY_B "0202020202020202020202020202020202020202020202020202020202020202"
+#define TEST_KEY_C "0303030303030303030303030303030303030303030303030303030303030303"
+
+static bool test_sealed; /* the second time */
+
+/* A ring with these lines; never closed but by who wants to. */
+static inline struct brd_keyring *
+test_ring(const char *text)
+{
+    char path[] = "/tmp/brindle-wal-keys-XXXXXX";
+    struct brd_keyring *ring = NULL;
+    int fd = mkstemp(path);
+    char error[512] = "";
+
+    BRD_CHECK(fd >= 0);
+    BRD_CHECK(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+    BRD_CHECK(close(fd) == 0);
+    if (brd_keyring_load(path, &ring, error, sizeof(error)) != BRD_OK) {
+        fprintf(stderr, "%s\n", error);
+        abort();
+    }
+    unlink(path);
+    return ring;
+}
+
+/* The keys of the second time. */
+static inline const struct brd_keyring *
+test_keys(void)
+{
+    static struct brd_keyring *ring;
+
+    if (ring == NULL)
+        ring = test_ring(TEST_KEY_A);
+    return ring;
+}
 
 static inline uint64_t
 test_seed(void)
@@ -127,6 +169,7 @@ test_init(struct log_test *test)
         .queue_bytes_max = 1 << 20,
         .on_progress = test_on_progress,
         .arg = test,
+        .keys = test_sealed ? test_keys() : NULL,
     };
 }
 
@@ -316,8 +359,15 @@ test_main(Suite *suite)
     int failed;
 
     brd_diag_set_level((enum brd_diag_level)0); /* failures are what is tested here */
-    srunner_run_all(runner, CK_NORMAL);
+    srunner_run_all(runner, CK_SILENT);
     failed = srunner_ntests_failed(runner);
+    if (failed == 0) {
+        test_sealed = true;
+        printf("encrypted:\n");
+        srunner_run_all(runner, CK_SILENT);
+        failed = srunner_ntests_failed(runner);
+    }
+    srunner_print(runner, CK_NORMAL);
     srunner_free(runner);
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

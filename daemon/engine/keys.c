@@ -1,0 +1,214 @@
+/* Keys of the data directory's files.
+ *
+ * What counts is what the files say of themselves: after each checkpoint, and before a key
+ * is changed, the headers of all segments, snapshots and slots of meta are read. So a file
+ * that could not be removed is not forgotten, nor one that an earlier process left behind.
+ *
+ * A change of the key begins with a ring that holds the new key and all that are in use. From
+ * then on files are begun under the new one, and a checkpoint is due, which rewrites what
+ * the others hold and lets their files go (checkpoint.c). A crash at any point leaves
+ * files under both, and the ring opens both.
+ *
+ * Who looks and who changes exclude each other, or the count of an older ring could
+ * overwrite that of the new one. */
+#include "engine/keys.h"
+
+#include "base/diag.h"
+#include "engine/core.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct brd_io *
+io_of(const struct brd_engine *engine)
+{
+    return engine->options.io != NULL ? engine->options.io : brd_io_real();
+}
+
+void
+keys_init(struct brd_engine *engine, const struct brd_keyring *ring)
+{
+    atomic_init(&engine->keys.ring, ring);
+    atomic_init(&engine->keys.pending, 0);
+    brd_mutex_init(&engine->keys.lock, BRD_RANK_ENGINE);
+}
+
+void
+keys_fini(struct brd_engine *engine)
+{
+    brd_mutex_fini(&engine->keys.lock);
+}
+
+const struct brd_keyring *
+keys_ring(const struct brd_engine *engine)
+{
+    return atomic_load_explicit(&engine->keys.ring, memory_order_acquire);
+}
+
+uint64_t
+keys_pending(const struct brd_engine *engine)
+{
+    return atomic_load_explicit(&engine->keys.pending, memory_order_relaxed);
+}
+
+uint64_t
+keys_changes(struct brd_engine *engine)
+{
+    uint64_t changes;
+
+    brd_mutex_lock(&engine->keys.lock);
+    changes = engine->keys.changes;
+    brd_mutex_unlock(&engine->keys.lock);
+    return changes;
+}
+
+void
+keys_show(const uint8_t *key_id, char out[KEYS_SHOWN_BYTES])
+{
+    static const uint8_t none[BRD_SEAL_ID_BYTES];
+    size_t i;
+
+    snprintf(out, KEYS_SHOWN_BYTES, "none");
+    if (memcmp(key_id, none, sizeof(none)) == 0)
+        return;
+    for (i = 0; i < (KEYS_SHOWN_BYTES - 1) / 2; i++)
+        snprintf(out + 2 * i, 3, "%02x", key_id[i]);
+}
+
+/* ---- Looking ---- */
+
+struct survey {
+    const struct brd_keyring *ring;
+    uint64_t pending; /* under another key than the current one */
+    bool missing;     /* one is under a key that the ring does not hold: */
+    char missing_path[512];
+    uint8_t missing_id[BRD_SEAL_ID_BYTES];
+};
+
+static int
+note_file(void *arg, const char *path, const uint8_t *key_id)
+{
+    struct survey *survey = arg;
+
+    if (key_id != NULL && memcmp(key_id, brd_keyring_current(survey->ring), BRD_SEAL_ID_BYTES) == 0)
+        return 0;
+    survey->pending++;
+    if (key_id == NULL || survey->missing || brd_keyring_has(survey->ring, key_id))
+        return 0;
+    survey->missing = true;
+    snprintf(survey->missing_path, sizeof(survey->missing_path), "%s", path);
+    memcpy(survey->missing_id, key_id, sizeof(survey->missing_id));
+    return 0;
+}
+
+/* 0 or -errno. */
+static int
+look_at_files(const struct brd_engine *engine, struct survey *survey)
+{
+    const char *dir = engine->options.data_dir;
+    int result = brd_wal_list_keys(io_of(engine), dir, note_file, survey);
+
+    return result != 0 ? result : snapshot_list_keys(io_of(engine), dir, note_file, survey);
+}
+
+static void
+tell_done(const struct brd_keyring *ring)
+{
+    char shown[KEYS_SHOWN_BYTES];
+
+    keys_show(brd_keyring_current(ring), shown);
+    if (strcmp(shown, "none") == 0)
+        brd_diag_notice("encryption: no file is encrypted any more");
+    else
+        brd_diag_notice("encryption: all files are under the key %s now; other keys are not "
+                        "needed any more",
+                        shown);
+}
+
+void
+keys_look(struct brd_engine *engine)
+{
+    struct keys *keys = &engine->keys;
+    struct survey survey = { .ring = keys_ring(engine) };
+    uint64_t before;
+    int result;
+
+    brd_mutex_lock(&keys->lock);
+    survey.ring = keys_ring(engine);
+    before = keys_pending(engine);
+    result = look_at_files(engine, &survey);
+    if (result != 0) {
+        brd_diag_warning("encryption: cannot look at the files of %s: %s", engine->options.data_dir,
+                         brd_file_error(result));
+        survey.pending += before == 0 ? 0 : 1; /* what is not known is not done */
+    }
+    atomic_store_explicit(&keys->pending, survey.pending, memory_order_relaxed);
+    brd_mutex_unlock(&keys->lock);
+    if (before > 0 && survey.pending == 0)
+        tell_done(survey.ring);
+}
+
+/* ---- Changing ---- */
+
+static enum brd_status
+refuse(struct brd_engine_error *error, const char *path, const uint8_t *key_id)
+{
+    char shown[KEYS_SHOWN_BYTES];
+
+    keys_show(key_id, shown);
+    snprintf(error->text, sizeof(error->text),
+             "%s is under the key %s, which would be gone; leave it below the new key until "
+             "encryption_pending is 0",
+             path, shown);
+    return BRD_INVALID_ARGUMENT;
+}
+
+/* Caller holds the lock. */
+static enum brd_status
+change_ring(struct brd_engine *engine, const struct brd_keyring *ring,
+            struct brd_engine_error *error) BRD_REQUIRES(&engine->keys.lock)
+{
+    struct survey survey = { .ring = ring };
+    const uint8_t *current = brd_keyring_current(keys_ring(engine));
+    int result = look_at_files(engine, &survey);
+
+    if (result != 0) {
+        snprintf(error->text, sizeof(error->text), "cannot look at the files of %s: %s",
+                 engine->options.data_dir, brd_file_error(result));
+        return brd_file_status(result);
+    }
+    if (survey.missing)
+        return refuse(error, survey.missing_path, survey.missing_id);
+    /* No file need be there yet that was begun under it a moment ago. */
+    if (!brd_keyring_has(ring, current))
+        return refuse(error, "what is being written", current);
+    brd_wal_set_keys(engine->wal, ring);
+    atomic_store_explicit(&engine->keys.ring, ring, memory_order_release);
+    atomic_store_explicit(&engine->keys.pending, survey.pending, memory_order_relaxed);
+    engine->keys.changes++;
+    return BRD_OK;
+}
+
+enum brd_status
+brd_engine_set_keys(struct brd_engine *engine, const struct brd_keyring *ring,
+                    struct brd_engine_error *out_error)
+{
+    char shown[KEYS_SHOWN_BYTES];
+    enum brd_status status;
+
+    if (engine->wal == NULL)
+        return BRD_OK;
+    brd_mutex_lock(&engine->keys.lock);
+    status = change_ring(engine, ring, out_error);
+    brd_mutex_unlock(&engine->keys.lock);
+    if (status != BRD_OK)
+        return status;
+    keys_show(brd_keyring_current(ring), shown);
+    if (keys_pending(engine) > 0)
+        brd_diag_notice("encryption: new files are under the key %s; %" PRIu64 " are not, and go "
+                        "with a checkpoint that begins now",
+                        shown, keys_pending(engine));
+    checkpoint_rekey(engine);
+    return BRD_OK;
+}
