@@ -450,7 +450,7 @@ START_TEST(what_an_earlier_life_has_left_is_not_counted_as_lost)
     rotate(); /* takes the one that is made of segment 1, which stays empty */
     test_kill(&test);
     ck_assert_uint_eq(flags_of(test_segment(6)), SEGMENT_RECYCLED);
-    ck_assert_int_eq(brd_wal_survey(io, TEST_DIR, &survey, &test.error), BRD_OK);
+    ck_assert_int_eq(brd_wal_survey(io, TEST_DIR, NULL, &survey, &test.error), BRD_OK);
     ck_assert_uint_eq(survey.count, 1);
     ck_assert(!survey.stretches[0].damaged);
     ck_assert_int_eq(brd_wal_count_lost(io, TEST_DIR, &survey, &survey.stretches[0], 0, &lost,
@@ -462,7 +462,7 @@ START_TEST(what_an_earlier_life_has_left_is_not_counted_as_lost)
 
     /* The first of four groups is torn, three are behind it. */
     faulty_flip(test.disk, AGAIN, (SEGMENT_HEADER_BYTES + group - 10) * 8);
-    ck_assert_int_eq(brd_wal_survey(io, TEST_DIR, &survey, &test.error), BRD_OK);
+    ck_assert_int_eq(brd_wal_survey(io, TEST_DIR, NULL, &survey, &test.error), BRD_OK);
     ck_assert_int_eq(brd_wal_count_lost(io, TEST_DIR, &survey, &survey.stretches[0], 0, &lost,
                                         &test.error),
                      BRD_OK);
@@ -482,7 +482,7 @@ START_TEST(a_prepared_file_of_an_earlier_life_is_nothing_lost)
     prepare_one_again();
     test_kill(&test);
     ck_assert(is_there(AGAIN));
-    ck_assert_int_eq(brd_wal_survey(io, TEST_DIR, &survey, &test.error), BRD_OK);
+    ck_assert_int_eq(brd_wal_survey(io, TEST_DIR, NULL, &survey, &test.error), BRD_OK);
     ck_assert_int_eq(brd_wal_count_lost(io, TEST_DIR, &survey, &survey.stretches[0], 0, &lost,
                                         &test.error),
                      BRD_OK);
