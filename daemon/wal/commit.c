@@ -456,6 +456,8 @@ commit_set_keys(struct commit *commit, const struct brd_keyring *keys)
 
     brd_mutex_lock(&commit->lock);
     commit->keys = keys;
+    if (keys != NULL)
+        commit->keep_spares = false;
     if (commit->next != NULL &&
         memcmp(commit->next->header.key_id, brd_keyring_current(keys), 16) != 0) {
         stale = commit->next;
@@ -658,7 +660,7 @@ preparer_main(void *arg)
             brd_cond_broadcast(&commit->files_wake);
             continue;
         }
-        spare = spares_take(&commit->spares);
+        spare = commit->keep_spares ? spares_take(&commit->spares) : 0;
         commit_note_spares(commit);
         commit->using_spare = spare != 0;
         brd_mutex_unlock(&commit->lock);

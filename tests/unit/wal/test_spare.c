@@ -791,6 +791,93 @@ START_TEST(what_cannot_go_is_told)
 }
 END_TEST
 
+struct listing {
+    const uint8_t *key_id;
+    uint64_t under, others;
+};
+
+static int
+note_key(void *arg, const char *path, const uint8_t *key_id)
+{
+    struct listing *listing = arg;
+    bool same = key_id != NULL && memcmp(key_id, listing->key_id, BRD_SEAL_ID_BYTES) == 0;
+
+    (void)path;
+    listing->under += same;
+    listing->others += !same;
+    return 0;
+}
+
+/* Files of the log that are not under the current key. */
+static uint64_t
+files_under_others(const struct brd_keyring *keys)
+{
+    struct listing listing = { .key_id = brd_keyring_current(keys) };
+
+    ck_assert_int_eq(brd_wal_list_keys(faulty_io(test.disk), TEST_DIR, note_key, &listing), 0);
+    return listing.others;
+}
+
+/* The plain bytes of an earlier life must not outlast the turning on of encryption. */
+START_TEST(keys_leave_no_earlier_life)
+{
+    const struct brd_keyring *keys = test_ring(TEST_KEY_A);
+    uint64_t version;
+    int unlinks;
+
+    for (unlinks = 0; unlinks < 2; unlinks++) {
+        prepare_one_again();
+        ck_assert_uint_eq(spares(), 1);
+        if (unlinks == 1) {
+            faulty_fail_path(test.disk, ".spare");
+            faulty_fail(test.disk, FAULTY_UNLINK, 1, 1, EPERM);
+        }
+        brd_wal_set_keys(test.wal, keys);
+        faulty_clear(test.disk);
+        ck_assert_uint_eq(spares(), 0);
+        version = test_append_groups(&test, 1, BRD_DURABILITY_NORMAL);
+        rotate();
+        ck_assert_int_eq(brd_wal_release(test.wal, version), BRD_OK);
+        ck_assert_uint_eq(spares(), 0);
+        ck_assert_uint_eq(flags_of(test_segment(5)), SEGMENT_SEALED);
+        ck_assert(is_zero(part(faulty_content(test.disk, test_segment(5)), SEGMENT_HEADER_BYTES,
+                               SEGMENT_BYTES - SEGMENT_HEADER_BYTES)));
+        /* A spare that could not go is still a plain file. */
+        ck_assert_uint_eq(files_under_others(keys), (unsigned)unlinks);
+        test_append_groups(&test, 1, BRD_DURABILITY_NORMAL);
+        test_down(&test);
+        /* The next start gets rid of it. */
+        test.options.keys = keys;
+        (void)up_again();
+        ck_assert_uint_eq(files_under_others(keys), 0);
+        test_down(&test);
+        teardown();
+        setup();
+    }
+}
+END_TEST
+
+/* Nor the start with a key, after a life without. */
+START_TEST(a_start_with_keys_removes_all_spares)
+{
+    const struct brd_keyring *keys = test_ring(TEST_KEY_A);
+
+    test_up(&test);
+    release_many(2, 4);
+    ck_assert_uint_eq(spares(), 2);
+    test_down(&test);
+    test.options.keys = keys;
+    (void)up_again();
+    ck_assert_uint_eq(spares(), 0);
+    ck_assert(!is_there(spare_name(1)));
+    ck_assert(!is_there(spare_name(2)));
+    release_many(2, 0);
+    ck_assert_uint_eq(spares(), 0);
+    ck_assert_uint_eq(files_under_others(keys), 0);
+    test_down(&test);
+}
+END_TEST
+
 static uint64_t
 count_spare_files(void)
 {
@@ -889,8 +976,10 @@ main(void)
     tcase_add_test(tcase, only_a_few_are_kept);
     tcase_add_test(tcase, what_must_go_goes);
     tcase_add_test(tcase, what_cannot_go_is_told);
+    tcase_add_test(tcase, keys_leave_no_earlier_life);
+    tcase_add_test(tcase, a_start_with_keys_removes_all_spares);
     tcase_add_test(tcase, spares_are_used_by_the_next_process);
     tcase_add_test(tcase, spares_of_another_size_or_number_are_removed_and_so_are_all_when_told);
     suite_add_tcase(suite, tcase);
-    return test_main(suite);
+    return test_main_of(suite, false); /* a log with keys keeps no spares: below */
 }
