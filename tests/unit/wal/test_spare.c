@@ -821,7 +821,7 @@ files_under_others(const struct brd_keyring *keys)
 /* The plain bytes of an earlier life must not outlast the turning on of encryption. */
 START_TEST(keys_leave_no_earlier_life)
 {
-    const struct brd_keyring *keys = test_ring(TEST_KEY_A);
+    const struct brd_keyring *keys = test_keys();
     uint64_t version;
     int unlinks;
 
@@ -860,7 +860,7 @@ END_TEST
 /* Nor the start with a key, after a life without. */
 START_TEST(a_start_with_keys_removes_all_spares)
 {
-    const struct brd_keyring *keys = test_ring(TEST_KEY_A);
+    const struct brd_keyring *keys = test_keys();
 
     test_up(&test);
     release_many(2, 4);
