@@ -345,6 +345,52 @@ START_TEST(random_replies_decode_as_protobuf_decodes_them)
 }
 END_TEST
 
+/* The varint at *at; moves behind it. What is cut short ends the bytes. */
+static uint64_t
+next_varint(const uint8_t *bytes, size_t size, size_t *at)
+{
+    uint64_t number = 0;
+    unsigned shift = 0;
+
+    while (*at < size && shift < 64) {
+        uint8_t byte = bytes[(*at)++];
+
+        number |= (uint64_t)(byte & 0x7f) << shift;
+        shift += 7;
+        if (byte < 0x80)
+            return number;
+    }
+    *at = size;
+    return 0;
+}
+
+/* Does a message stand in more than one part? Their fields are to be merged; protobuf-c does
+ * not do that for numbers that have no presence. Ours: a_hello_in_two_parts_is_merged. */
+static bool
+has_message_in_parts(const uint8_t *bytes, size_t size)
+{
+    const ProtobufCMessageDescriptor *reply = &brindle__v1__reply__descriptor;
+    unsigned seen[64] = { 0 };
+    size_t at = 0;
+
+    while (at < size) {
+        uint64_t tag = next_varint(bytes, size, &at);
+        const ProtobufCFieldDescriptor *field =
+            protobuf_c_message_descriptor_get_field(reply, (unsigned)(tag >> 3));
+        uint64_t skip = (tag & 7) == 1 ? 8 : (tag & 7) == 5 ? 4 : 0;
+
+        if ((tag & 7) == 0)
+            (void)next_varint(bytes, size, &at);
+        if ((tag & 7) == 2)
+            skip = next_varint(bytes, size, &at);
+        at = skip < size - at ? at + (size_t)skip : size;
+        if (field != NULL && field->type == PROTOBUF_C_TYPE_MESSAGE && (tag & 7) == 2 &&
+            field->label != PROTOBUF_C_LABEL_REPEATED && field->id < 64 && ++seen[field->id] > 1)
+            return true;
+    }
+    return false;
+}
+
 START_TEST(damaged_replies_decode_as_protobuf_decodes_them_or_are_refused)
 {
     static struct sample sample;
@@ -367,7 +413,7 @@ START_TEST(damaged_replies_decode_as_protobuf_decodes_them_or_are_refused)
         if (theirs != NULL && error != NULL)
             ck_assert(strstr(error, "no protocol buffer") != NULL ||
                       strstr(error, "64 bits") != NULL);
-        if (theirs != NULL && error == NULL) {
+        if (theirs != NULL && error == NULL && !has_message_in_parts(packed, size)) {
             same_reply(&store.reply, theirs);
             accepted++;
         }
