@@ -62,17 +62,23 @@ patiently(struct brd_request request)
 /* Written by itself: a group of many would be larger than these small segments, and the
  * reserve is not made for that. */
 static enum brd_status
-put_number(int number)
+put_alone(const char *key, uint64_t ttl_ms)
 {
-    enum brd_status status;
-    char key[16];
+    enum brd_status status = patiently(REQUEST(PUT, KEY(key), VALUE(filler), .ttl_ms = ttl_ms));
 
-    snprintf(key, sizeof(key), "k%d", number);
-    status = patiently(REQUEST(PUT, KEY(key), VALUE(filler)));
     while (status == BRD_OK && brd_engine_committed(rig.engine).normal < rig.reply.version &&
            !brd_engine_committed(rig.engine).failed)
         sched_yield();
     return status;
+}
+
+static enum brd_status
+put_number(int number)
+{
+    char key[16];
+
+    snprintf(key, sizeof(key), "k%d", number);
+    return put_alone(key, 0);
 }
 
 static bool
@@ -293,7 +299,7 @@ put_mortals(int n)
         char key[16];
 
         snprintf(key, sizeof(key), "m%d", i);
-        ck_assert_int_eq(patiently(REQUEST(PUT, KEY(key), VALUE(filler), .ttl_ms = 1000)), BRD_OK);
+        ck_assert_int_eq(put_alone(key, 1000), BRD_OK);
     }
 }
 

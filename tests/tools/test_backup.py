@@ -16,7 +16,7 @@ import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from rig import (CrashResults, Daemon, address_of, number, sanitizer_prefix,  # noqa: E402
-                 small_disk, find_program, why_no_mount)
+                 small_disk, find_program, until, why_no_mount)
 from brindle_client import Client, pb  # noqa: E402
 from test_repair import fingerprint, flip, lines_of, segments_of, snapshot_of, tool  # noqa: E402
 
@@ -93,6 +93,9 @@ def everything_acknowledged_is_in_it(home):
             writer.start()
         made = []
         try:
+            with Client(daemon.listen) as client:  # each is to have a snapshot in it
+                until(lambda: any(stat.name == "checkpoints" and stat.number > 0 for stat in
+                                  client.call(stats=pb.Stats()).stats.stats))
             for i in range(ROUNDS):
                 goal = [writer.acknowledged + 1000 for writer in writers]
                 while any(writer.is_alive() and writer.acknowledged < wanted
