@@ -518,7 +518,7 @@ prepare_next(struct commit *commit, uint64_t spare, uint64_t number, uint64_t by
 /* Near the reserve, free space is worth more than files to be used again. Under the lock, which
  * is given up meanwhile. */
 static void
-give_spares_back(struct commit *commit)
+give_spares_back(struct commit *commit) BRD_REQUIRES(&commit->lock)
 {
     struct spares spares = commit->spares;
     uint64_t number;
