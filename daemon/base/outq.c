@@ -216,6 +216,16 @@ drop_head(struct brd_outq *queue)
     give_chunk(queue->pool, chunk);
 }
 
+/* What of a blob's memory hangs on one of its references, rounded up: all of them together
+ * account for all of it. */
+static uint64_t
+share_of(const struct brd_blob *blob)
+{
+    uint64_t refs = atomic_load_explicit(&blob->refs, memory_order_relaxed);
+
+    return (brd_blob_footprint(blob) + refs - 1) / refs;
+}
+
 uint64_t
 brd_outq_dropped_bytes(const struct brd_outq *queue)
 {
@@ -224,7 +234,7 @@ brd_outq_dropped_bytes(const struct brd_outq *queue)
 
     for (chunk = queue->head; chunk != NULL; chunk = chunk->next)
         if (chunk->blob != NULL && brd_blob_is_dropped(chunk->blob))
-            bytes += brd_blob_footprint(chunk->blob);
+            bytes += share_of(chunk->blob);
     return bytes;
 }
 

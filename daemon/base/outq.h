@@ -93,7 +93,7 @@ size_t brd_outq_peek(const struct brd_outq *queue, uint64_t limit, struct iovec 
 void brd_outq_consume(struct brd_outq *queue, uint64_t n);
 
 /* What the blobs in it that nobody keeps (base/blob.h) take until they are sent, whole ones even
- * where a part has been consumed. Costs a step for each chunk. */
+ * where a part has been consumed; of one that others refer to as well, a share. Costs a step for each chunk. */
 uint64_t brd_outq_dropped_bytes(const struct brd_outq *queue);
 
 /* Move the bytes of [begin, position) of from behind the end of to; chunks and

@@ -341,14 +341,15 @@ note_failure(struct checkpoint *checkpoint, const struct checkpoint_result *resu
     atomic_store_explicit(&checkpoint->covered, checkpoint->began, memory_order_relaxed);
 }
 
-/* Under lock. What this one has left under another key cannot be removed: there is no hurry,
- * unless the keys were changed meanwhile. */
+/* Under lock. What one that went well has left under another key cannot be removed: there is no
+ * hurry, unless the keys were changed meanwhile. (When one that failed is tried again does not
+ * depend on keys.) */
 static void
-note_keys(struct brd_engine *engine, bool changed)
+note_keys(struct brd_engine *engine, bool changed, bool failed)
 {
     struct checkpoint *checkpoint = &engine->checkpoint;
 
-    if (keys_pending(engine) == 0 || changed) {
+    if (keys_pending(engine) == 0 || changed || failed) {
         checkpoint->rekey_runs = 0;
         checkpoint->rekey_ns = 0;
         return;
@@ -452,7 +453,7 @@ run_one(struct brd_engine *engine)
 
     brd_mutex_lock(&checkpoint->lock);
     checkpoint->running = false;
-    note_keys(engine, key_changes != 0);
+    note_keys(engine, key_changes != 0, status != BRD_OK);
     checkpoint->done = ticket;
     if (status == BRD_OK) {
         checkpoint->failed_runs = 0;
@@ -513,11 +514,10 @@ is_due(struct brd_engine *engine, const struct brd_wal_disk *disk, uint64_t need
         return true;
     if (brd_wal_poisoned(engine->wal))
         return false;
-    if (keys_pending(engine) > 0 && now_ns >= checkpoint->rekey_ns &&
-        now_ns >= checkpoint->retry_ns)
-        return true;
     if (is_too_soon(checkpoint, disk, needed, now_ns))
         return false;
+    if (keys_pending(engine) > 0 && now_ns >= checkpoint->rekey_ns && fits(disk, needed))
+        return true;
     if (shrinks(&checkpoint->last.snapshot, disk, needed) && fits(disk, needed))
         return true;
     if (records_before(engine, &now) == checkpoint->covered_records)

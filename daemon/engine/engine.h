@@ -291,13 +291,13 @@ struct brd_snapshot_file {
     uint64_t bytes;
     uint64_t start_version;        /* as its name says */
     struct brd_snapshot_info info; /* where it is whole */
-    enum brd_status status;        /* BRD_OK, or BRD_CORRUPT: then error says why */
+    enum brd_status status;        /* BRD_OK, or BRD_CORRUPT or BRD_WRONG_KEY: error says why */
     struct brd_snapshot_error error;
 };
 
 /* All snapshots of a data directory, newest first, each read to its end. uuid: the
  * directory's; another one's snapshot is damage. out_files is for free().
- * Returns as brd_snapshot_check, but not BRD_CORRUPT. Changes nothing. */
+ * Returns as brd_snapshot_check, but not BRD_CORRUPT, nor BRD_WRONG_KEY. Changes nothing. */
 BRD_MUST_CHECK enum brd_status
 brd_snapshot_list(const struct brd_io *io, const struct brd_keyring *keys, const char *data_dir,
                   struct brd_bytes uuid, struct brd_snapshot_file **out_files, size_t *out_count,

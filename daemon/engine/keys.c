@@ -3,6 +3,8 @@
  * What counts is what the files say of themselves: after each checkpoint, and before a key
  * is changed, the headers of all segments, snapshots and slots of meta are read. So a file
  * that could not be removed is not forgotten, nor one that an earlier process left behind.
+ * And where all is well the folders are synced before that is said: a removal that only
+ * the page cache knows of is none.
  *
  * A change of the key begins with a ring that holds the new key and all that are in use. From
  * then on files are begun under the new one, and a checkpoint is due, which rewrites what
@@ -16,6 +18,7 @@
 #include "base/diag.h"
 #include "engine/core.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -112,6 +115,22 @@ look_at_files(const struct brd_engine *engine, struct survey *survey)
     return result != 0 ? result : snapshot_list_keys(io_of(engine), dir, note_file, survey);
 }
 
+/* Who sees that a file is gone must not see it again after a power cut. 0 or -errno. */
+static int
+sync_names(const struct brd_engine *engine)
+{
+    static const char *const folders[] = { "wal", "snapshots" };
+    char path[4096];
+    int result = 0;
+    size_t i;
+
+    for (i = 0; i < 2 && (result == 0 || result == -ENOENT); i++) {
+        snprintf(path, sizeof(path), "%s/%s", engine->options.data_dir, folders[i]);
+        result = brd_file_sync_dir(io_of(engine), path);
+    }
+    return result == -ENOENT ? 0 : result;
+}
+
 static void
 tell_done(const struct brd_keyring *ring)
 {
@@ -142,6 +161,13 @@ keys_look(struct brd_engine *engine)
         brd_diag_warning("encryption: cannot look at the files of %s: %s", engine->options.data_dir,
                          brd_file_error(result));
         survey.pending += before == 0 ? 0 : 1; /* what is not known is not done */
+    } else if (survey.pending == 0 && survey.ring != NULL) {
+        result = sync_names(engine);
+        if (result != 0) {
+            brd_diag_warning("encryption: cannot sync the folders of %s: %s",
+                             engine->options.data_dir, brd_file_error(result));
+            survey.pending++; /* what went may come back */
+        }
     }
     atomic_store_explicit(&keys->pending, survey.pending, memory_order_relaxed);
     brd_mutex_unlock(&keys->lock);

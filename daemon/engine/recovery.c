@@ -472,7 +472,9 @@ choose_snapshot(struct replay *replay, uint64_t *out_version, uint64_t *out_earl
                                    brd_wal_uuid(engine->wal), base_version, UINT64_MAX, &error);
         else
             text = files[0].error.text;
-        status = redo_give_up(&replay->redo, status != BRD_OK ? status : BRD_CORRUPT, "%s", text);
+        if (status == BRD_OK)
+            status = count > 0 && files[0].status != BRD_OK ? files[0].status : BRD_CORRUPT;
+        status = redo_give_up(&replay->redo, status, "%s", text);
     } else if (replay->to_version < *out_earliest) {
         status =
             redo_give_up(&replay->redo, BRD_HISTORY_TRIMMED,

@@ -308,7 +308,7 @@ judge_file(const struct brd_io *io, const struct brd_keyring *keys, const char *
     if (file->status == BRD_OK)
         file->status = snapshot_check_fit(&file->info, file->path, file->start_version, uuid, 0,
                                           UINT64_MAX, &file->error);
-    if (file->status == BRD_OK || file->status == BRD_CORRUPT)
+    if (file->status == BRD_OK || file->status == BRD_CORRUPT || file->status == BRD_WRONG_KEY)
         return BRD_OK;
     *error = file->error;
     return file->status;

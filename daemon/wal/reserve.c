@@ -174,7 +174,8 @@ reserve_tell(struct reserve *reserve, const char *dir)
                          "writes resume by themselves",
                          free_kib, dir, reserve_kib);
     else
-        brd_diag_notice("the disk has room again: %" PRIu64 " KiB are free where %s is, %" PRIu64
-                        " KiB of them kept for a checkpoint; writes go on",
+        brd_diag_notice("the disk has room again: %" PRIu64
+                        " KiB are free where %s is, and %" PRIu64
+                        " KiB are kept for a checkpoint; writes go on",
                         free_kib, dir, reserve_kib);
 }

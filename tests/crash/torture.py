@@ -40,6 +40,7 @@ NUMBERS = {
     "faults": {},
     "damage": {"FLIPS": 150, "TAILS": 60},
     "expiry": {},
+    "rekey": {"KILLS": 200},
 }
 
 

@@ -139,16 +139,14 @@ search_file(void *arg, const char *name)
     return 0;
 }
 
-/* In how many files of the directory is this text? The engine is stopped for it, or its threads
- * would write meanwhile. */
+/* In how many files on the disk is this text? Nobody writes. */
 static unsigned
-files_with(const char *text, unsigned *out_files)
+search_disk(const char *text, unsigned *out_files)
 {
     static const char *const folders[] = { "/data", "/data/wal", "/data/snapshots" };
     struct search search = { .text = text };
     size_t i;
 
-    rig_stop(&rig);
     for (i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
         int result;
 
@@ -157,9 +155,20 @@ files_with(const char *text, unsigned *out_files)
         ck_assert(result == 0 || result == -ENOENT);
     }
     *out_files = search.files;
+    return search.found;
+}
+
+/* The same of a running engine, which is stopped for it. */
+static unsigned
+files_with(const char *text, unsigned *out_files)
+{
+    unsigned found;
+
+    rig_stop(&rig);
+    found = search_disk(text, out_files);
     faulty_kill(disk);
     up();
-    return search.found;
+    return found;
 }
 
 static void
@@ -787,6 +796,40 @@ START_TEST(power_may_fail_at_every_step_of_a_change_of_keys)
 }
 END_TEST
 
+/* Whatever a disk may forget: what is under another key does not come back with the power. */
+START_TEST(what_is_said_to_be_gone_stays_gone)
+{
+    unsigned files;
+
+    rig.options.keys = NULL;
+    up();
+    put_needles();
+    (void)checkpoint_now();
+    put_needles();
+    set_keys(ring_with(RING_A));
+    (void)checkpoint_now();
+    ck_assert_uint_eq(keys_pending(rig.engine), 0);
+    faulty_cut(disk);
+    rig_stop(&rig);
+    faulty_reboot(disk, FAULTY_KEEP_NONE, 0);
+    ck_assert_uint_eq(search_disk("needle", &files), 0);
+    ck_assert_uint_ge(files, 2);
+
+    /* Nor is it said where the folders could not be synced. */
+    rig.options.keys = ring_with(RING_A);
+    up();
+    put_needles();
+    set_keys(ring_with(RING_B RING_A));
+    faulty_fail_path(disk, "snapshots");
+    faulty_fail(disk, FAULTY_FSYNC, 2, 1, EIO); /* its name, then this */
+    (void)checkpoint_any();
+    faulty_clear(disk);
+    ck_assert_uint_gt(keys_pending(rig.engine), 0);
+    (void)checkpoint_now();
+    ck_assert_uint_eq(keys_pending(rig.engine), 0);
+}
+END_TEST
+
 /* ---- Threads ---- */
 
 START_TEST(a_change_of_keys_makes_a_checkpoint_by_itself)
@@ -840,6 +883,7 @@ main(void)
     tcase_add_test(tcase, keys_that_are_in_use_must_be_in_the_new_ring);
     tcase_add_loop_test(tcase, a_file_that_cannot_be_removed_keeps_the_old_key_in_use, 0, 2);
     tcase_add_loop_test(tcase, power_may_fail_at_every_step_of_a_change_of_keys, 0, 9);
+    tcase_add_test(tcase, what_is_said_to_be_gone_stays_gone);
     tcase_add_test(tcase, a_change_of_keys_makes_a_checkpoint_by_itself);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);

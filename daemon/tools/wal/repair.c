@@ -55,6 +55,7 @@ examine(struct repair *repair)
     struct brd_snapshot_error snapshot_error = { .text = "" };
     struct brd_wal_error error = { .text = "" };
     enum brd_status status;
+    size_t i;
 
     status =
         brd_wal_survey(brd_io_real(), repair->dir, repair->tool->keys, &repair->survey, &error);
@@ -62,6 +63,12 @@ examine(struct repair *repair)
         status = brd_snapshot_list(brd_io_real(), tool->keys, repair->dir,
                                    brd_bytes(repair->survey.identity.uuid, 16), &repair->snapshots,
                                    &repair->snapshot_count, &snapshot_error);
+        /* What cannot be read for want of its key is not damage. */
+        for (i = 0; status == BRD_OK && i < repair->snapshot_count; i++)
+            if (repair->snapshots[i].status == BRD_WRONG_KEY) {
+                status = BRD_WRONG_KEY;
+                snapshot_error = repair->snapshots[i].error;
+            }
         if (status != BRD_OK)
             health_take_error(&error, &snapshot_error);
     }
