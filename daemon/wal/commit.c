@@ -612,7 +612,7 @@ commit_look_at_disk(struct commit *commit)
     view.next_bytes = commit->next != NULL ? commit->next->room : 0;
     view.asked = commit->writer_waits || commit->rotation_waits || commit->current == NULL;
     reserve_update(&commit->reserve, &view, &plan);
-    queue_set_limits(commit->queue, &plan);
+    queue_set_limits(commit->queue, &plan, plan.low || commit->next_error != 0);
     if (was_low && !plan.low && commit->next_error != 0)
         commit->next_error = 0; /* what failed for want of room may go well now */
     return plan.prepare_bytes;

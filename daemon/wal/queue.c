@@ -9,6 +9,7 @@
 #define NO_GROUP      SIZE_MAX
 #define KEPT_BYTES    ((size_t)8 << 20)               /* of an arena after a flood */
 #define OVERSIZE_HOLD (UINT64_C(200) * BRD_NS_PER_MS) /* others step back so long */
+#define LOOK_BYTES    UINT64_C(16384) /* a record that may wait for a look at the disk */
 #define PAGE_ROUND(n) (((n) + 4095) & ~(uint64_t)4095)
 
 /* ---- Arenas ---- */
@@ -180,8 +181,17 @@ queue_reserve(struct queue *queue, uint64_t bytes, enum reserve_use use)
         return BRD_TOO_LARGE;
     if (atomic_load_explicit(&queue->refusing, memory_order_relaxed))
         return BRD_READ_ONLY;
-    if (BRD_UNLIKELY(is_beyond_disk(queue, claim, use)))
-        return BRD_DISK_FULL;
+    if (BRD_UNLIKELY(is_beyond_disk(queue, claim, use))) {
+        /* The disk is not low, so it is only that nobody has looked since so much was queued:
+         * a fifth of a second later there is room, or it is low (reserve.h). Of a larger record
+         * that is not sure. */
+        if (claim > LOOK_BYTES || atomic_load_explicit(&queue->no_wait, memory_order_relaxed) ||
+            claim > atomic_load_explicit(&queue->record_max[use], memory_order_relaxed))
+            return BRD_DISK_FULL;
+        atomic_fetch_add_explicit(&queue->refusals, 1, memory_order_relaxed);
+        atomic_store(&queue->refused, true);
+        return BRD_BUSY;
+    }
     if ((oversize || !held_back(queue)) && try_claim(queue, claim, use))
         goto claimed;
     atomic_fetch_add_explicit(&queue->refusals, 1, memory_order_relaxed);
@@ -232,10 +242,11 @@ queue_set_begin(struct queue *queue, uint64_t lsn)
 }
 
 void
-queue_set_limits(struct queue *queue, const struct reserve_plan *plan)
+queue_set_limits(struct queue *queue, const struct reserve_plan *plan, bool no_wait)
 {
     int use;
 
+    atomic_store_explicit(&queue->no_wait, no_wait, memory_order_relaxed);
     for (use = 0; use < RESERVE_USES; use++) {
         atomic_store_explicit(&queue->limit_lsn[use], plan->limit_lsn[use], memory_order_relaxed);
         atomic_store_explicit(&queue->record_max[use], plan->record_max[use], memory_order_relaxed);

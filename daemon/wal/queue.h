@@ -70,6 +70,7 @@ struct queue {
      * Relaxed: a claim that goes by the limits of a moment ago is one of that moment. */
     _Atomic uint64_t begin_lsn;
     _Atomic uint64_t limit_lsn[RESERVE_USES], record_max[RESERVE_USES];
+    _Atomic bool no_wait; /* what is beyond them is refused, and need not wait for a look */
     _Atomic uint64_t hold_until_ns; /* an oversize record waits for an empty queue; relaxed */
     _Atomic uint64_t refusals;      /* relaxed */
     brd_counter records_queued;     /* under lock */
@@ -107,8 +108,9 @@ void queue_give_back(struct queue *queue, struct queue_arena *arena);
 /* Where in the log what is claimed begins; the writer, or nobody appends yet. */
 void queue_set_begin(struct queue *queue, uint64_t lsn);
 
-/* What the disk allows from now on. The thread that decides that. */
-void queue_set_limits(struct queue *queue, const struct reserve_plan *plan);
+/* What the disk allows from now on. no_wait: what is beyond that is refused; else a short record
+ * may wait for the next look (BRD_BUSY). The thread that decides that. */
+void queue_set_limits(struct queue *queue, const struct reserve_plan *plan, bool no_wait);
 
 /* Was somebody refused since the last call? Then tell them to try again. */
 bool queue_take_refused(struct queue *queue);
