@@ -30,8 +30,8 @@
  *
  * The end is silent where only zeros follow, or, in a recycled segment, bytes of
  * an earlier life: all but what begins like a group of the very position that it is
- * found at, since no position is used by two lives. Otherwise it is reported as torn. A read error is an error and
- * never the end.
+ * found at, since no position is used by two lives. Otherwise it is reported as torn. A
+ * read error is an error and never the end.
  *
  * Memory: one window (window.h), and what the search behind the end takes (search.c). */
 #include "wal/reader.h"

@@ -131,9 +131,9 @@ void brd_wal_close(struct brd_wal **wal);
 /* Claim queue space for one record before taking a stripe.
  *
  * bytes     upper bound of the payload, blobs included.
- * Returns   BRD_OK; BRD_BUSY: the queue is full, park the connection and try
- *           again after on_progress (a record larger than the whole queue is
- *           admitted alone); BRD_READ_ONLY: poisoned; BRD_TOO_LARGE: above
+ * Returns   BRD_OK; BRD_BUSY: the queue is full, or what is free on the disk has to
+ *           be looked at first: park the connection and try again after on_progress
+ *           (a record larger than the whole queue is admitted alone); BRD_READ_ONLY: poisoned; BRD_TOO_LARGE: above
  *           BRD_WAL_RECORD_MAX; BRD_DISK_FULL: the disk has no room for it above
  *           the reserve; BRD_OUT_OF_MEMORY: only for a record larger than the whole
  *           queue.
