@@ -13,6 +13,12 @@ struct brd_bytes {
     size_t size;
 };
 
+/* A part of a string of bytes, by its place in it. */
+struct brd_span {
+    uint64_t begin;
+    uint64_t size;
+};
+
 #define BRD_VARINT_MAX 10 /* bytes of the longest 64-bit varint */
 
 static inline struct brd_bytes

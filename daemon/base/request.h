@@ -86,6 +86,7 @@ struct brd_request {
     struct brd_bytes key;
     uint64_t hash;          /* of key, set by brd_caller_prepare */
     struct brd_bytes value; /* put append; payload of ping; prefix of stats; client_name of hello */
+    struct brd_blob *value_blob; /* borrowed: all of it is the value; NULL: that is elsewhere */
 
     /* Several: keys of delete, exists, get_many; items of put_many. */
     const struct brd_bytes *keys;

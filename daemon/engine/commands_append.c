@@ -187,7 +187,8 @@ command_append(struct brd_caller *caller, struct brd_request *request, struct br
     if (status != BRD_OK || refused)
         return status;
     if (step_is_logged(caller, ns) && request->value.size >= BRD_STORE_BLOB_MIN) {
-        append.blob = brd_blob_copy(request->value);
+        append.blob = request->value_blob != NULL ? brd_blob_ref(request->value_blob)
+                                                  : brd_blob_copy(request->value);
         if (append.blob == NULL) {
             step_unreserve_log(caller, ns, reserved);
             return step_refuse_no_memory(caller, reply);

@@ -101,7 +101,7 @@ put_many_prepare(struct brd_caller *caller, const struct name_space *ns,
                                      .deadline_ms = many->deadline_ms };
         struct brd_blob *blob;
 
-        many->entries[i] = step_make_entry(request->items[i].key, request->items[i].value,
+        many->entries[i] = step_make_entry(request->items[i].key, request->items[i].value, NULL,
                                            many->deadline_ms != 0, &blob);
         brd_blob_unref(blob);
         if (many->entries[i] == NULL)

@@ -163,7 +163,7 @@ put_reserved(struct brd_caller *caller, struct name_space *ns, struct brd_reques
             return;
         }
     }
-    entry = step_make_entry(request->key, request->value, has_deadline, &blob);
+    entry = step_make_entry(request->key, request->value, request->value_blob, has_deadline, &blob);
     if (!plain && entry != NULL)
         step_begin_one(caller, ns, BRD_GUARD_WRITE, request->hash);
     if (entry == NULL)

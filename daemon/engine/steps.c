@@ -313,8 +313,8 @@ step_depend_on_all(const struct brd_caller *caller, const struct name_space *ns,
 }
 
 struct brd_entry *
-step_make_entry(struct brd_bytes key, struct brd_bytes value, bool has_deadline,
-                struct brd_blob **out_blob)
+step_make_entry(struct brd_bytes key, struct brd_bytes value, struct brd_blob *received,
+                bool has_deadline, struct brd_blob **out_blob)
 {
     struct brd_entry *entry;
     struct brd_blob *blob;
@@ -322,7 +322,7 @@ step_make_entry(struct brd_bytes key, struct brd_bytes value, bool has_deadline,
     *out_blob = NULL;
     if (value.size < BRD_STORE_BLOB_MIN)
         return brd_entry_create(key, value, NULL, has_deadline);
-    blob = brd_blob_copy(value);
+    blob = received != NULL ? brd_blob_ref(received) : brd_blob_copy(value);
     if (blob == NULL)
         return NULL;
     entry = brd_entry_create(key, brd_bytes(NULL, 0), blob, has_deadline);

@@ -127,10 +127,12 @@ step_reserve_log_removal(struct brd_caller *caller, const struct name_space *ns,
                          struct brd_reply *reply, bool *out_refused);
 void step_unreserve_log(struct brd_caller *caller, const struct name_space *ns, uint64_t bytes);
 
-/* An entry for key and value; a large value becomes a blob, of which *out_blob is
- * another reference, for the log (else NULL). NULL where memory is out. */
-struct brd_entry *step_make_entry(struct brd_bytes key, struct brd_bytes value, bool has_deadline,
-                                  struct brd_blob **out_blob);
+/* An entry for key and value; a large value becomes a blob, or is one (received, borrowed;
+ * else NULL), of which *out_blob is another reference, for the log (else NULL). NULL where
+ * memory is out. */
+struct brd_entry *
+step_make_entry(struct brd_bytes key, struct brd_bytes value, struct brd_blob *received,
+                bool has_deadline, struct brd_blob **out_blob);
 
 /* Take the version of the write; queue the record, where the namespace is logged:
  * caller->payload, then blob (or NULL). Uses up what was reserved. Under the

@@ -28,6 +28,16 @@
  * ten milliseconds to seconds. What is left when it is over is kept, and the
  * others of the worker have theirs first.
  *
+ * A frame that is not whole is kept, and what is still missing is received behind what is
+ * there. Room for it grows with what arrives, because announcing a large frame
+ * must not cost more than it does. But the large value of a put, as soon as it
+ * is clear where it begins, gets the blob that the store will keep, as large as it was
+ * announced: nothing is copied any more, and pages that nobody has touched are no memory. They
+ * may be pages that were freed a moment ago, though, and all may be touched in the end, so
+ * what is announced counts as if it had arrived, and where that comes to half of what the
+ * worker may hold, values are kept as other frames are: nobody's frame is refused because
+ * others have announced much.
+ *
  * Time-outs measure progress, so that one byte now and then does not help: a
  * frame that has begun, and output that the socket does not take, must move by a
  * number of bytes in a time. What waits for the log, or because we paused the
@@ -54,9 +64,14 @@
 #define LINGER_NS      BRD_NS_PER_S
 #define TURN_NS        BRD_NS_PER_MS
 
-/* Where the worker holds as much input as it may: of one read, and of one frame. */
-#define CROWDED_RECV_BYTES (16 * 1024)
-#define CROWDED_BYTES_FREE (64 * 1024)
+/* Of one read where the worker holds as much input as it may, and where a large value is
+ * expected, whose first bytes are copied out of the worker's buffer. */
+#define SMALL_RECV_BYTES (16 * 1024)
+
+#define CROWDED_BYTES_FREE (64 * 1024) /* of one frame, likewise */
+#define VALUE_BYTES_MIN    (16 * 1024) /* of a value that is received into its blob */
+#define TAIL_BYTES_MAX     4096        /* of its frame behind it */
+#define PROMISED_PART      2 /* values get room in advance up to this part of what may be held */
 
 /* ---- life ---- */
 
@@ -90,18 +105,35 @@ conn_open(struct worker *worker, const struct arrival *arrival)
 }
 
 static void
-drop_input(struct conn *conn)
+drop_bytes(struct conn *conn)
 {
-    struct worker *worker = conn->worker;
-
     if (conn->in == NULL)
         return;
-    brd_counter_add(&worker->held_bytes, -(uint64_t)conn->in_room);
+    brd_counter_add(&conn->worker->held_bytes, -(uint64_t)conn->in_room);
     free(conn->in);
     conn->in = NULL;
     conn->in_begin = 0;
     conn->in_end = 0;
     conn->in_room = 0;
+}
+
+static void
+drop_value(struct conn *conn)
+{
+    if (conn->value == NULL)
+        return;
+    brd_counter_add(&conn->worker->held_bytes, -(uint64_t)conn->value_have);
+    conn->worker->awaited_bytes -= conn->place.size - conn->value_have;
+    brd_blob_unref(conn->value);
+    conn->value = NULL;
+    conn->value_have = 0;
+}
+
+static void
+drop_input(struct conn *conn)
+{
+    drop_value(conn);
+    drop_bytes(conn);
 }
 
 static void
@@ -161,34 +193,51 @@ conn_free(struct conn *conn)
 
 /* ---- input that is kept ---- */
 
+static struct brd_bytes
+kept_bytes(const struct conn *conn)
+{
+    return brd_bytes(conn->in + conn->in_begin, conn->in_end - conn->in_begin);
+}
+
+/* All of it: those, and what is there of the first frame's value. */
 static size_t
 kept(const struct conn *conn)
 {
-    return conn->in_end - conn->in_begin;
+    return conn->in_end - conn->in_begin + conn->value_have;
 }
 
-/* Would this connection with so much room, beside what others hold, be too much? */
+/* Would this connection with so much room, beside what others hold or have been promised, be
+ * more than a part of what the worker may hold? One alone never is. */
+static bool
+is_beyond(const struct conn *conn, uint64_t room, uint64_t part)
+{
+    const struct worker *worker = conn->worker;
+    uint64_t own = conn->in_room + (conn->value != NULL ? conn->place.size : 0);
+    uint64_t others = brd_counter_get(&worker->held_bytes) + worker->awaited_bytes - own;
+
+    return worker->input_bytes_max != 0 && others != 0 &&
+           others + room > worker->input_bytes_max / part;
+}
+
 static bool
 is_crowded(const struct conn *conn, uint64_t room)
 {
-    uint64_t others = brd_counter_get(&conn->worker->held_bytes) - conn->in_room;
-    uint64_t max = conn->worker->input_bytes_max;
-
-    return max != 0 && others != 0 && others + room > max;
+    return is_beyond(conn, room, 1);
 }
 
 static size_t
 receive_size(const struct conn *conn)
 {
-    return is_crowded(conn, conn->in_room) ? CROWDED_RECV_BYTES : RECV_BYTES;
+    return conn->sends_large_values || is_crowded(conn, conn->in_room) ? SMALL_RECV_BYTES
+                                                                       : RECV_BYTES;
 }
 
 /* Room for at least extra more bytes. Closes where memory is out. */
 static bool
 make_room(struct conn *conn, size_t extra)
 {
-    size_t size = kept(conn);
-    size_t room = size + extra;
+    struct brd_bytes bytes = kept_bytes(conn);
+    size_t room = bytes.size + extra;
     uint8_t *data;
 
     if (conn->in != NULL && conn->in_room - conn->in_end >= extra)
@@ -198,11 +247,11 @@ make_room(struct conn *conn, size_t extra)
         conn_close(conn, CLOSE_NO_MEMORY);
         return false;
     }
-    if (conn->in != NULL)
-        memcpy(data, conn->in + conn->in_begin, size);
-    drop_input(conn);
+    if (bytes.size > 0)
+        memcpy(data, bytes.data, bytes.size);
+    drop_bytes(conn);
     conn->in = data;
-    conn->in_end = size;
+    conn->in_end = bytes.size;
     conn->in_room = room;
     brd_counter_add(&conn->worker->held_bytes, room);
     return true;
@@ -223,10 +272,70 @@ has_frames(const struct conn *conn)
     return is_worth_an_offer(conn, kept(conn));
 }
 
+/* n more bytes of the value are there. */
+static void
+have_more(struct conn *conn, size_t n)
+{
+    conn->value_have += n;
+    conn->worker->awaited_bytes -= n;
+    brd_counter_add(&conn->worker->held_bytes, n);
+}
+
+/* The beginning of a frame, which is all that is kept or follows nothing that is kept: if it
+ * has a large value, this is received apart from now on. False where it has none, or
+ * cannot: then nothing has happened. */
+static bool
+start_value(struct conn *conn, struct brd_bytes frame)
+{
+    struct worker *worker = conn->worker;
+    uint64_t needs = brd_session_needs(conn->session);
+    struct brd_blob *value;
+    struct brd_bytes tail;
+    struct brd_span place;
+    size_t tail_bytes;
+    size_t have;
+    uint8_t *data;
+
+    if (!brd_session_find_value(conn->session, frame, VALUE_BYTES_MIN, &place))
+        return false;
+    tail_bytes = (size_t)(needs - place.begin - place.size);
+    if (tail_bytes > TAIL_BYTES_MAX || is_beyond(conn, place.size, PROMISED_PART))
+        return false;
+    value = brd_blob_create((size_t)place.size);
+    data = malloc((size_t)place.begin + tail_bytes);
+    if (value == NULL || data == NULL) {
+        brd_blob_unref(value);
+        free(data);
+        return false;
+    }
+    have = frame.size - (size_t)place.begin;
+    if (have > place.size)
+        have = (size_t)place.size;
+    tail = brd_bytes(frame.data + place.begin + have, frame.size - (size_t)place.begin - have);
+    memcpy(data, frame.data, (size_t)place.begin);
+    if (have > 0)
+        memcpy(value->data, frame.data + place.begin, have);
+    if (tail.size > 0)
+        memcpy(data + place.begin, tail.data, tail.size);
+    drop_bytes(conn);
+    conn->in = data;
+    conn->in_end = (size_t)place.begin + tail.size;
+    conn->in_room = (size_t)place.begin + tail_bytes;
+    brd_counter_add(&worker->held_bytes, conn->in_room);
+    conn->value = value;
+    conn->place = place;
+    conn->sends_large_values = place.size >= RECV_BYTES;
+    worker->awaited_bytes += place.size;
+    have_more(conn, have);
+    return true;
+}
+
 static bool
 keep(struct conn *conn, struct brd_bytes bytes)
 {
     if (bytes.size == 0)
+        return true;
+    if (conn->in == NULL && start_value(conn, bytes))
         return true;
     if (!make_room(conn, bytes.size))
         return false;
@@ -238,6 +347,8 @@ keep(struct conn *conn, struct brd_bytes bytes)
 static void
 took(struct conn *conn, size_t n)
 {
+    if (n > 0)
+        drop_value(conn); /* it was of the first frame */
     conn->in_begin += n;
     if (conn->in_begin == conn->in_end)
         drop_input(conn);
@@ -351,7 +462,7 @@ pump(struct conn *conn, struct brd_bytes bytes)
 static void
 pump_kept(struct conn *conn)
 {
-    size_t used = pump(conn, brd_bytes(conn->in + conn->in_begin, kept(conn)));
+    size_t used = pump(conn, kept_bytes(conn));
 
     if (!conn->dead)
         took(conn, used);
@@ -376,9 +487,12 @@ read_once(struct conn *conn, struct iovec *parts, int count, size_t *out_n)
 {
     struct worker *worker = conn->worker;
     struct msghdr message = { .msg_iov = parts, .msg_iovlen = (size_t)count };
-    size_t asked = parts[0].iov_len + (count > 1 ? parts[1].iov_len : 0);
+    size_t asked = 0;
+    int i;
     ssize_t n;
 
+    for (i = 0; i < count; i++)
+        asked += parts[i].iov_len;
     do {
         n = count == 1 ? recv(conn->fd, parts[0].iov_base, asked, MSG_DONTWAIT)
                        : recvmsg(conn->fd, &message, MSG_DONTWAIT);
@@ -420,52 +534,80 @@ receive(struct conn *conn)
         pump_received(conn, brd_bytes(worker->buffer, n));
 }
 
-/* The same while a frame is being received: its bytes go where its beginning is,
- * what follows it into the worker's buffer. Room grows with what has arrived, up
- * to what the frame needs: announcing a large one costs nothing. It doubles, and
- * from FAST_BYTES on becomes four times as large: each step copies what is there,
- * in all a third of the frame instead of the whole. */
+/* Room for at least one more byte of a frame that is being received, of which so many are
+ * missing. It grows with what has arrived, up to what the frame needs: announcing a large one
+ * costs nothing. It doubles, and from FAST_BYTES on becomes four times as large: each step
+ * copies what is there, in all a third of the frame instead of the whole. False where the
+ * connection was closed, or is to be. */
+static bool
+make_room_for_frame(struct conn *conn, uint64_t missing)
+{
+    size_t grow = kept(conn) < KEEP_BYTES_MIN ? KEEP_BYTES_MIN : kept(conn);
+
+    if (conn->in_room > conn->in_end)
+        return true;
+    if (kept(conn) >= FAST_BYTES)
+        grow *= 3;
+    if (grow > missing)
+        grow = (size_t)missing;
+    if (kept(conn) + grow > CROWDED_BYTES_FREE && is_crowded(conn, kept(conn) + grow)) {
+        conn->reason = CLOSE_BUFFERS;
+        brd_session_close(conn->session, BRD_BUSY);
+        flush(conn);
+        return false;
+    }
+    return make_room(conn, grow);
+}
+
+/* Where the next missing bytes of the frame go: of its value, and of what is kept. Returns
+ * how many bytes these are in all. */
+static size_t
+place_frame(struct conn *conn, uint64_t missing, struct iovec parts[2])
+{
+    size_t value = conn->value != NULL ? (size_t)conn->place.size - conn->value_have : 0;
+    size_t room = conn->in_room - conn->in_end;
+
+    missing -= value;
+    parts[0].iov_base = conn->value != NULL ? conn->value->data + conn->value_have : NULL;
+    parts[0].iov_len = value;
+    parts[1].iov_base = conn->in + conn->in_end;
+    parts[1].iov_len = room < missing ? room : (size_t)missing;
+    return value + parts[1].iov_len;
+}
+
+/* The same while a frame is being received: its bytes go where its beginning is, those of a
+ * large value to where it will stay, and what follows the frame into the worker's buffer. */
 static void
 receive_frame(struct conn *conn)
 {
     struct worker *worker = conn->worker;
     uint64_t missing = brd_session_needs(conn->session) - kept(conn);
-    size_t grow = kept(conn) < KEEP_BYTES_MIN ? KEEP_BYTES_MIN : kept(conn);
-    struct iovec parts[2];
-    bool to_its_end;
-    size_t first;
+    struct iovec parts[3];
+    size_t asked;
+    size_t value;
     size_t n;
 
     BRD_CHECK(brd_session_needs(conn->session) > kept(conn));
-    if (kept(conn) >= FAST_BYTES)
-        grow *= 3;
-    if (grow > missing)
-        grow = (size_t)missing;
-    if (conn->in_room == conn->in_end && kept(conn) + grow > CROWDED_BYTES_FREE &&
-        is_crowded(conn, kept(conn) + grow)) {
-        conn->reason = CLOSE_BUFFERS;
-        brd_session_close(conn->session, BRD_BUSY);
-        flush(conn);
+    if (conn->value == NULL && !start_value(conn, kept_bytes(conn)) &&
+        !make_room_for_frame(conn, missing))
         return;
-    }
-    if (conn->in_room == conn->in_end && !make_room(conn, grow))
+    asked = place_frame(conn, missing, parts);
+    parts[2].iov_base = worker->buffer;
+    parts[2].iov_len = receive_size(conn);
+    if (!read_once(conn, parts, asked < missing ? 2 : 3, &n))
         return;
-    parts[0].iov_base = conn->in + conn->in_end;
-    parts[0].iov_len = conn->in_room - conn->in_end;
-    to_its_end = parts[0].iov_len >= missing;
-    if (to_its_end)
-        parts[0].iov_len = (size_t)missing;
-    parts[1].iov_base = worker->buffer;
-    parts[1].iov_len = receive_size(conn);
-    if (!read_once(conn, parts, to_its_end ? 2 : 1, &n))
+    value = n < parts[0].iov_len ? n : parts[0].iov_len;
+    if (conn->value != NULL)
+        have_more(conn, value);
+    asked = n < asked ? n : asked;
+    conn->in_end += asked - value;
+    if (asked < missing)
         return;
-    first = n < parts[0].iov_len ? n : parts[0].iov_len;
-    conn->in_end += first;
-    if (first < missing)
-        return;
+    if (conn->value != NULL)
+        brd_session_put_value(conn->session, &conn->place, conn->value);
     pump_kept(conn);
     if (!conn->dead)
-        pump_received(conn, brd_bytes(worker->buffer, n - first));
+        pump_received(conn, brd_bytes(worker->buffer, n - asked));
 }
 
 /* Throw away what comes after our last word. */

@@ -2,7 +2,8 @@
  *
  * Belongs to a worker and its thread. Bytes are received into the worker's
  * buffer; the connection keeps only what the session did not take: a frame that
- * is not whole, or whole ones while the session pauses. */
+ * is not whole, or whole ones while the session pauses. The large value of such a
+ * frame is kept apart, in the blob that the store will have. */
 #ifndef BRD_SERVER_CONN_H
 #define BRD_SERVER_CONN_H
 
@@ -19,6 +20,11 @@ struct conn {
     size_t in_begin;
     size_t in_end;
     size_t in_room;
+
+    struct brd_blob *value; /* owned; of the frame at in_begin, which lacks its bytes; NULL: none */
+    struct brd_span place;  /* of the value in that frame */
+    size_t value_have;      /* received of it */
+    bool sends_large_values; /* the last frame had one that takes several reads */
 
     struct brd_bytes arrived; /* in the worker's buffer, while it is in the window */
 

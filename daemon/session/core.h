@@ -74,7 +74,10 @@ struct brd_session {
     uint64_t large_end;         /* stream position behind the large reply at the front, or passed */
     uint64_t behind_blob_bytes; /* of what lies behind large_end, while that is not passed */
     bool until_empty;           /* FULL until everything has been sent */
-    struct brd_job job;         /* of the request at the front of what was not taken */
+    struct brd_blob *value;     /* owned: of the request at the front, see
+                                 * brd_session_put_value; NULL: its bytes are all in the input */
+    struct brd_span value_place; /* in that frame */
+    struct brd_job job;          /* of the request at the front of what was not taken */
     enum brd_status hurry; /* what a request is told instead of waiting long; BRD_OK: it waits */
     uint32_t mark_first;   /* ring */
     uint32_t mark_count;

@@ -17,6 +17,7 @@
 
 #include <sys/uio.h>
 
+struct brd_blob;
 struct brd_engine;
 
 /* Maxima of one connection. All are bounds on memory that a client can make the
@@ -122,6 +123,19 @@ bool brd_session_stage(struct brd_session *session, struct brd_bytes input);
  *          request is executed in parts: then the next offer goes on with it,
  *          after others have had their turn. */
 size_t brd_session_input(struct brd_session *session, struct brd_bytes input);
+
+/* Large values need not be received into the input and copied from there. Where input, which
+ * was not taken and is not whole, begins with the frame of a put or an append with a value of
+ * at least value_min bytes, its place in the frame is told here, as soon as the input
+ * reaches to it. Its bytes can then be received into a blob. */
+bool brd_session_find_value(const struct brd_session *session, struct brd_bytes input,
+                            uint64_t value_min, struct brd_span *out_place);
+
+/* The frame is whole, and the bytes at place, which was found in it, are those of value: the
+ * input that is offered from now on lacks them. Until the frame has been taken; what is
+ * taken of it is counted without them. Takes a reference of its own. */
+void brd_session_put_value(struct brd_session *session, const struct brd_span *place,
+                           struct brd_blob *value);
 
 /* From now on no request waits for what may take minutes, a checkpoint: where it is
  * not over the reply has this status instead, and the requests behind it go on. For

@@ -38,6 +38,32 @@ BRD_MUST_CHECK enum brd_status
 brd_wire_decode(struct brd_wire_arena *arena, const struct brd_wire_limits *limits,
                 struct brd_bytes message, struct brd_request *out_request);
 
+/* Where the one large value of a put or an append lies, so that it can be received to
+ * where it will stay.
+ *
+ * head           what is there of a message, from its first byte; borrowed.
+ * message_bytes  how long the message will be.
+ * value_min      the least that is worth it, in bytes; at least 1.
+ * out_place      of the value in the message; written where the result is true.
+ * Returns        true where the head reaches to the value's first byte, or over it, and
+ *                such a value lies within the message. That is no verdict: the message may
+ *                still be no request. */
+bool brd_wire_find_value(struct brd_bytes head, uint64_t message_bytes, uint64_t value_min,
+                         struct brd_span *out_place);
+
+/* brd_wire_decode of a message without the bytes at place, which are those of value:
+ * its results are those of the whole message, and in the same arena.
+ *
+ * message  borrowed: what is before place, and directly behind it what is after it.
+ * place    what brd_wire_find_value has found in this message.
+ * value    borrowed, of place->size bytes. Where the request's value is this one, as
+ *          is usual, it is the request's value_blob too; an unusual message is put
+ *          together in the arena. */
+BRD_MUST_CHECK enum brd_status
+brd_wire_decode_apart(struct brd_wire_arena *arena, const struct brd_wire_limits *limits,
+                      struct brd_bytes message, const struct brd_span *place,
+                      struct brd_blob *value, struct brd_request *out_request);
+
 /* Append one framed reply to a request with this id. Values that are blobs go by
  * reference. A status other than BRD_OK always gets a message. Memory errors are
  * sticky in the queue. */

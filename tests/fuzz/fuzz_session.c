@@ -1,5 +1,5 @@
-/* A conversation: any bytes get the same replies whole and in pieces, and the
- * memory that they make the daemon hold is bounded.
+/* A conversation: any bytes get the same replies whole and in pieces, with values
+ * apart and with them in place, and the memory that they make the daemon hold is bounded.
  *
  * The first two bytes seed the pieces, the rest is what a client sends. Each
  * input gets fresh engines and takes them down again: the leak checker, which
@@ -81,6 +81,38 @@ receive(struct side *side, size_t max)
     }
 }
 
+/* Where what is left begins with a frame that is not whole and has a value, offer all of that
+ * frame and what follows it, with the value apart, until it is taken. Returns the bytes taken;
+ * 0: there is none, or its end is not there. */
+static size_t
+offer_apart(struct side *side, struct brd_bytes left, size_t there, size_t take, unsigned *seed)
+{
+    struct brd_span place;
+    struct brd_blob *value;
+    uint8_t *spliced;
+    size_t used = 0;
+
+    if (!brd_session_find_value(side->session, brd_bytes(left.data, there), 1 + *seed % 64,
+                                &place) ||
+        brd_session_needs(side->session) > left.size)
+        return 0;
+    value = brd_blob_copy(brd_bytes(left.data + place.begin, (size_t)place.size));
+    spliced = malloc(left.size);
+    BRD_CHECK(value != NULL && spliced != NULL);
+    memcpy(spliced, left.data, place.begin);
+    memcpy(spliced + place.begin, left.data + place.begin + place.size,
+           left.size - place.begin - place.size);
+    brd_session_put_value(side->session, &place, value);
+    brd_blob_unref(value);
+    while (used == 0 && brd_session_state(side->session) < BRD_SESSION_CLOSING) {
+        used = brd_session_input(side->session, brd_bytes(spliced, left.size - place.size));
+        BRD_CHECK(used == 0 || used >= place.begin);
+        receive(side, 1 + (size_t)rand_r(seed) % take);
+    }
+    free(spliced);
+    return used == 0 ? 0 : used + place.size;
+}
+
 /* Offer all of it, in pieces that grow by up to `step` bytes; some are staged. */
 static void
 converse(struct side *side, struct brd_bytes in, size_t step, size_t take, unsigned seed)
@@ -104,6 +136,12 @@ converse(struct side *side, struct brd_bytes in, size_t step, size_t take, unsig
             brd_session_env_end(side->env);
         BRD_CHECK(used <= offered - taken);
         taken += used;
+        if (step <= in.size && rand_r(&seed) % 2 == 0) {
+            taken += offer_apart(side, brd_bytes(in.data + taken, in.size - taken), offered - taken,
+                                 take, &seed);
+            if (offered < taken)
+                offered = taken;
+        }
         BRD_CHECK(brd_session_state(side->session) != BRD_SESSION_PARKED);
         BRD_CHECK(brd_session_state(side->session) != BRD_SESSION_FAILED);
         if (brd_session_state(side->session) == BRD_SESSION_OPEN)

@@ -1,7 +1,7 @@
 /* The codec against protobuf-c.
  *
  * Requests: what is decoded by hand is what the general decoder makes of the
- * same bytes; and what protobuf-c alone, with the system's allocator, unpacks
+ * same bytes, also where its value lies apart; and what protobuf-c alone, with the system's allocator, unpacks
  * and packs again, canonically, decodes to the same request once more.
  *
  * Replies: the input also describes a reply. Encoded, it reads back equal, and
@@ -74,6 +74,36 @@ decode_both_ways(struct brd_bytes message)
         must_equal(&general, &public);
 }
 
+/* The same without the value, if it has one, which lies apart. */
+static void
+decode_apart(struct brd_bytes message)
+{
+    struct brd_request apart;
+    struct brd_request whole;
+    struct brd_span place;
+    struct brd_blob *value;
+    uint8_t *spliced;
+    enum brd_status status;
+
+    if (!brd_wire_find_value(message, message.size, 1, &place))
+        return;
+    BRD_CHECK(place.size > 0 && place.begin + place.size <= message.size);
+    value = brd_blob_copy(brd_bytes(message.data + place.begin, (size_t)place.size));
+    spliced = malloc(message.size - place.size);
+    BRD_CHECK(value != NULL && spliced != NULL);
+    memcpy(spliced, message.data, place.begin);
+    memcpy(spliced + place.begin, message.data + place.begin + place.size,
+           message.size - place.begin - place.size);
+    status = brd_wire_decode(arena, &limits, message, &whole);
+    BRD_CHECK(brd_wire_decode_apart(arena, &limits, brd_bytes(spliced, message.size - place.size),
+                                    &place, value, &apart) == status);
+    BRD_CHECK(apart.id == whole.id);
+    if (status == BRD_OK)
+        must_equal(&whole, &apart);
+    free(spliced);
+    brd_blob_unref(value);
+}
+
 static void
 check_request(struct brd_bytes message)
 {
@@ -82,10 +112,12 @@ check_request(struct brd_bytes message)
     struct brd_bytes packed;
 
     decode_both_ways(message);
+    decode_apart(message);
     if (brd_wire_decode(arena, &limits, message, &first) != BRD_OK)
         return;
     packed = canonical(message);
     decode_both_ways(packed);
+    decode_apart(packed);
     BRD_CHECK(brd_wire_decode(arena, &limits, packed, &second) == BRD_OK);
     must_equal(&first, &second);
     free((void *)(uintptr_t)packed.data);

@@ -396,6 +396,118 @@ START_TEST(what_is_thrown_away_leaves_the_window_alone)
 }
 END_TEST
 
+/* ---- large values ---- */
+
+#define LARGE ((size_t)1 << 20)
+
+/* The frame of a put of LARGE bytes, with an id of 1. */
+static void
+make_large_put(struct brd_buf *out)
+{
+    uint8_t *value = malloc(LARGE);
+
+    ck_assert_ptr_nonnull(value);
+    memset(value, 'l', LARGE);
+    brd_buf_init(out);
+    talk_put(out, 1, "large", value, LARGE);
+    free(value);
+}
+
+/* The worker reads what a client has sent, at least once. */
+static void
+read_input(int i)
+{
+    conn_on_events(conns[i], EPOLLIN);
+    conn_run_window(worker);
+    while (conns[i]->in_ready) {
+        conn_run(conns[i]);
+        conn_run_window(worker);
+    }
+}
+
+START_TEST(a_large_value_is_received_where_it_will_stay)
+{
+    struct brd_bytes rest;
+    struct brd_buf out;
+    size_t sent;
+    size_t n;
+
+    make_large_put(&out);
+    for (sent = 0; sent < out.size; sent += n) {
+        n = sent == 0 ? 5 : out.size - sent < 50000 ? out.size - sent : 50000;
+        send_bytes(0, out.data + sent, n);
+        if (sent > 5)
+            ck_assert_ptr_nonnull(conns[0]->value);
+        read_input(0);
+        if (conns[0]->value != NULL) {
+            ck_assert_uint_lt(conns[0]->in_room, 100); /* the head */
+            ck_assert_uint_eq(worker->awaited_bytes, LARGE - conns[0]->value_have);
+            ck_assert_uint_eq(brd_counter_get(&worker->held_bytes),
+                              conns[0]->in_room + conns[0]->value_have);
+        }
+    }
+    ck_assert_ptr_null(conns[0]->value);
+    ck_assert_uint_eq(worker->awaited_bytes, 0);
+    ck_assert_uint_eq(brd_counter_get(&worker->held_bytes), 0);
+    expect_replies(0, 1);
+    brd_buf_clear(&out);
+    talk_get(&out, 2, "large");
+    send_bytes(0, out.data, out.size);
+    read_input(0);
+    while (replies_of(0, &(bool){ false }) < 2) {
+        conn_on_events(conns[0], EPOLLOUT);
+        conn_run_window(worker);
+    }
+    rest = brd_bytes(clients[0].in.data, clients[0].in.size);
+    talk_free(talk_take(&rest));
+    {
+        Brindle__V1__Reply *reply = talk_take(&rest);
+
+        ck_assert_uint_eq(reply->value.len, LARGE);
+        ck_assert(reply->value.data[0] == 'l' && reply->value.data[LARGE - 1] == 'l');
+        talk_free(reply);
+    }
+    brd_buf_fini(&out);
+}
+END_TEST
+
+START_TEST(what_is_announced_takes_half_of_the_room_at_most)
+{
+    struct brd_buf out;
+    uint64_t held;
+    int i;
+
+    make_large_put(&out);
+    worker->input_bytes_max = 10 * LARGE;
+    for (i = 0; i < 20; i++) {
+        send_bytes(i, out.data, 20000);
+        read_input(i);
+        ck_assert((conns[i]->value != NULL) == (i < 4)); /* and their heads */
+    }
+    ck_assert_uint_lt(worker->awaited_bytes, 4 * LARGE);
+    held = brd_counter_get(&worker->held_bytes);
+    ck_assert_uint_lt(held, 20 * 20100);
+
+    /* The others arrive as well, in the usual way, and nobody is refused. */
+    for (size_t sent = 20000; sent < out.size; sent += 50000) {
+        send_bytes(7, out.data + sent, out.size - sent < 50000 ? out.size - sent : 50000);
+        read_input(7);
+    }
+    expect_replies(7, 1);
+    ck_assert_uint_lt(brd_counter_get(&worker->held_bytes), held);
+
+    /* What is broken off makes room for others. */
+    conn_close(conns[0], CLOSE_BY_PEER);
+    conn_close(conns[1], CLOSE_BY_PEER);
+    ck_assert_uint_lt(worker->awaited_bytes, 2 * LARGE);
+    send_bytes(8, out.data + 20000, 20000);
+    read_input(8);
+    ck_assert_ptr_nonnull(conns[8]->value);
+    ck_assert_uint_eq(conns[8]->value_have, 40000 - conns[8]->place.begin);
+    brd_buf_fini(&out);
+}
+END_TEST
+
 static Suite *
 make_suite(void)
 {
@@ -412,6 +524,8 @@ make_suite(void)
     tcase_add_test(tcase, a_connection_moves_when_its_replies_have_left);
     tcase_add_test(tcase, draining_sends_everything_before_the_end);
     tcase_add_test(tcase, what_is_thrown_away_leaves_the_window_alone);
+    tcase_add_test(tcase, a_large_value_is_received_where_it_will_stay);
+    tcase_add_test(tcase, what_is_announced_takes_half_of_the_room_at_most);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -1,4 +1,5 @@
 /* Conversations with a real engine in memory. */
+#include "base/blob.h"
 #include "engine/engine.h"
 #include "session/session.h"
 #include "tests/support/talk.h"
@@ -311,6 +312,111 @@ START_TEST(a_refusal_is_one_reply_with_id_0)
     talk_free(expect(&replies, 0, BRD_TOO_MANY_CONNECTIONS));
     ck_assert_uint_eq(replies.size, 0);
     brd_buf_fini(&refusal);
+}
+END_TEST
+
+/* ---- values apart ---- */
+
+#define LARGE 50000
+
+/* A put of LARGE bytes of which 100 are known and received apart, and a get of it; returns
+ * what is to be offered once the value is there. */
+static struct brd_blob *
+send_put_apart(struct brd_buf *spliced)
+{
+    uint8_t *value = malloc(LARGE);
+    struct brd_span place;
+    struct brd_blob *blob;
+
+    ck_assert_ptr_nonnull(value);
+    memset(value, 'v', LARGE);
+    value[LARGE - 1] = 'w';
+    talk_put(&rig.in, 1, "k", value, LARGE);
+    free(value);
+    offer(100);
+    ck_assert_uint_eq(rig.taken, 0);
+    ck_assert(!brd_session_find_value(rig.session, brd_bytes(rig.in.data, 100), LARGE + 1, &place));
+    ck_assert(!brd_session_find_value(rig.session, brd_bytes(rig.in.data, 8), LARGE, &place));
+    ck_assert(brd_session_find_value(rig.session, brd_bytes(rig.in.data, 100), LARGE, &place));
+    ck_assert_uint_eq(place.size, LARGE);
+    ck_assert_uint_eq(place.begin + place.size, rig.in.size);
+    blob = brd_blob_copy(brd_bytes(rig.in.data + place.begin, LARGE));
+    ck_assert_ptr_nonnull(blob);
+    brd_session_put_value(rig.session, &place, blob);
+    brd_buf_init(spliced);
+    brd_buf_append(spliced, rig.in.data, place.begin);
+    talk_get(spliced, 2, "k");
+    return blob;
+}
+
+START_TEST(a_value_that_lies_apart_is_put_and_not_copied)
+{
+    struct brd_buf spliced;
+    struct brd_blob *blob = send_put_apart(&spliced);
+    Brindle__V1__Reply *reply;
+    struct brd_bytes replies;
+    struct iovec parts[8];
+    bool seen = false;
+    size_t n;
+
+    ck_assert_uint_eq(brd_session_input(rig.session, brd_buf_bytes(&spliced)), spliced.size);
+    for (n = brd_session_output(rig.session, parts, 8); n > 0; n--)
+        seen = seen || (parts[n - 1].iov_base == blob->data && parts[n - 1].iov_len == LARGE);
+    ck_assert(seen);
+    receive(SIZE_MAX);
+    replies = brd_buf_bytes(&rig.out);
+    talk_free(expect(&replies, 1, BRD_OK));
+    reply = expect(&replies, 2, BRD_OK);
+    ck_assert_uint_eq(reply->value.len, LARGE);
+    ck_assert_uint_eq(reply->value.data[LARGE - 1], 'w');
+    talk_free(reply);
+    ck_assert_uint_eq(replies.size, 0);
+
+    /* What the session held is given back: ours and the entry's are left. */
+    ck_assert_uint_eq(atomic_load(&blob->refs), 2);
+    brd_blob_unref(blob);
+    brd_buf_fini(&spliced);
+}
+END_TEST
+
+START_TEST(a_full_session_keeps_a_value_that_lies_apart)
+{
+    struct brd_buf spliced;
+    struct brd_blob *blob;
+    struct brd_bytes replies;
+
+    rig_end();
+    rig_start((struct brd_session_limits){ .pending_max = 1 });
+    talk_ping(&rig.in, 7, "", 0);
+    offer(rig.in.size);
+    brd_buf_clear(&rig.in);
+    rig.taken = 0;
+    receive(SIZE_MAX);
+    blob = send_put_apart(&spliced);
+    brd_session_env_set_limits(rig.env, &(struct brd_session_limits){ .pending_max = 1 });
+    ck_assert_uint_lt(brd_session_input(rig.session, brd_buf_bytes(&spliced)), spliced.size);
+    ck_assert_int_eq(brd_session_state(rig.session), BRD_SESSION_FULL);
+    ck_assert_uint_eq(brd_session_input(rig.session, brd_buf_bytes(&spliced)), 0);
+    receive(SIZE_MAX);
+    replies = brd_buf_bytes(&rig.out);
+    talk_free(expect(&replies, 7, BRD_OK));
+    talk_free(expect(&replies, 1, BRD_OK));
+    ck_assert_uint_eq(replies.size, 0);
+    brd_blob_unref(blob);
+    brd_buf_fini(&spliced);
+}
+END_TEST
+
+START_TEST(a_value_that_lies_apart_goes_with_its_session)
+{
+    struct brd_buf spliced;
+    struct brd_blob *blob = send_put_apart(&spliced);
+
+    ck_assert_uint_eq(atomic_load(&blob->refs), 2);
+    brd_session_destroy(&rig.session);
+    ck_assert_uint_eq(atomic_load(&blob->refs), 1);
+    brd_blob_unref(blob);
+    brd_buf_fini(&spliced);
 }
 END_TEST
 
@@ -636,6 +742,9 @@ make_suite(void)
     tcase_add_test(tcase, what_a_frame_needs_is_known_from_its_first_bytes);
     tcase_add_test(tcase, the_owner_of_the_socket_can_end_the_conversation_with_a_reason);
     tcase_add_test(tcase, a_refusal_is_one_reply_with_id_0);
+    tcase_add_test(tcase, a_value_that_lies_apart_is_put_and_not_copied);
+    tcase_add_test(tcase, a_full_session_keeps_a_value_that_lies_apart);
+    tcase_add_test(tcase, a_value_that_lies_apart_goes_with_its_session);
     tcase_add_test(tcase, every_split_of_a_stream_gives_the_same_replies);
     tcase_add_test(tcase, a_stream_byte_by_byte_in_and_out_gives_the_same_replies);
     tcase_add_test(tcase, unanswered_requests_stop_the_reading_and_their_replies_start_it_again);
