@@ -107,7 +107,7 @@ enum config_type {
       "volatile-lru volatile-lfu volatile-random", \
       "who goes at the memory limit; noeviction: nobody, writes are refused; auto: s3fifo where " \
       "durability is none, else noeviction") \
-    X(STRIPES, "memory", "stripes", NUMBER, "1024", NULL, 0, 1, 65536, 0, NULL, \
+    X(STRIPES, "memory", "stripes", NUMBER, "256", NULL, 0, 1, 65536, 0, NULL, \
       "locks of the key space: a power of two") \
     X(HUGE_PAGES, "memory", "huge-pages", BOOL, "no", NULL, 0, 0, 1, 0, NULL, \
       "keep data in pages of 2 MiB where the system's transparent huge pages are madvise or " \

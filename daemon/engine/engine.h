@@ -29,7 +29,7 @@ struct brd_engine_options {
     const struct brd_keyring *keys; /* of what is in data_dir: the current one seals what is
                                        written; borrowed until destroy; NULL: none */
     struct brd_clock *clock;        /* borrowed until destroy */
-    uint32_t stripes;               /* 0: 1024 */
+    uint32_t stripes;               /* 0: 256 */
     uint64_t max_memory_bytes;      /* of keys, values and their overhead; 0: no limit */
     enum brd_eviction eviction;     /* what happens at max_memory_bytes */
     uint64_t held_bytes_max;        /* of large values that were replaced or removed while

@@ -66,18 +66,18 @@ struct brd_session {
     struct brd_outq out;
     struct gates gates;
     enum brd_session_state state;
-    uint32_t pending;           /* requests whose reply has not been sent whole; see marks */
-    const uint8_t *staged;      /* the input whose requests are in the group; NULL: none are */
-    uint32_t staged_count;      /* of them */
-    enum group_end staged_end;  /* what is behind them */
-    uint64_t needs;             /* see brd_session_needs */
+    uint32_t pending;          /* requests whose reply has not been sent whole; see marks */
+    const uint8_t *staged;     /* the input whose requests are in the group; NULL: none are */
+    uint32_t staged_count;     /* of them */
+    enum group_end staged_end; /* what is behind them */
+    uint64_t needs;            /* see brd_session_needs */
+    size_t needs_prefix;       /* of that frame, where needs is more than is there; 0: not known */
+    struct brd_wire_apart apart; /* value owned, or NULL; in the message at the front: see
+                                  * brd_session_put_value */
     uint64_t large_end;         /* stream position behind the large reply at the front, or passed */
     uint64_t behind_blob_bytes; /* of what lies behind large_end, while that is not passed */
     bool until_empty;           /* FULL until everything has been sent */
-    struct brd_blob *value;     /* owned: of the request at the front, see
-                                 * brd_session_put_value; NULL: its bytes are all in the input */
-    struct brd_span value_place; /* in that frame */
-    struct brd_job job;          /* of the request at the front of what was not taken */
+    struct brd_job job;         /* of the request at the front of what was not taken */
     enum brd_status hurry; /* what a request is told instead of waiting long; BRD_OK: it waits */
     uint32_t mark_first;   /* ring */
     uint32_t mark_count;

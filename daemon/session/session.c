@@ -181,7 +181,7 @@ brd_session_destroy(struct brd_session **session)
 {
     if (*session == NULL)
         return;
-    brd_blob_unref((*session)->value);
+    brd_blob_unref((*session)->apart.value);
     gates_fini(&(*session)->gates);
     brd_outq_fini(&(*session)->out);
     free(*session);
@@ -289,35 +289,24 @@ add_pending(struct brd_session *session, uint32_t count)
 
 /* ---- input ---- */
 
-/* What the codec said of a request that can be answered, and where its frame ends. */
-static inline void
-add_decoded(struct group *group, enum brd_status status, size_t end)
-{
-    struct brd_request *request = &group->requests[group->count];
-
-    if (BRD_UNLIKELY(status != BRD_OK)) {
-        request->op = BRD_OP_UNKNOWN;
-        request->key = brd_bytes(NULL, 0);
-        request->count = 0;
-    }
-    group->decoded[group->count] = status;
-    group->ends[group->count] = end;
-    group->count++;
-}
-
 /* Decode requests from the front of input, behind those that are in the group:
- * so many that a group, a call and the limit of unanswered ones allow. */
+ * so many that a group, a call and the limit of unanswered ones allow; alone one whose
+ * value lies apart. */
 static enum group_end
 decode_more(struct brd_session *session, struct brd_bytes input, uint32_t max)
 {
     struct brd_session_env *env = session->env;
     struct group *group = &env->group;
     uint32_t room = env->limits.pending_max - session->pending;
+    const struct brd_wire_apart *apart = session->apart.value != NULL ? &session->apart : NULL;
+    size_t lacks = apart != NULL ? (size_t)apart->place.size : 0;
     size_t until = group->count;
     size_t at = 0;
 
     if (max > room)
         max = room;
+    if (BRD_UNLIKELY(apart != NULL))
+        max = 1;
     until += max < GROUP_MAX ? max : GROUP_MAX;
     BRD_CHECK(until <= GROUP_ROOM);
     while (group->count < until) {
@@ -326,20 +315,22 @@ decode_more(struct brd_session *session, struct brd_bytes input, uint32_t max)
         uint64_t body;
         size_t head;
 
-        switch (
-            brd_frame_parse(input.data + at, input.size - at, env->frame_bytes_max, &head, &body)) {
+        switch (brd_frame_parse(input.data + at, input.size - at + lacks, env->frame_bytes_max,
+                                &head, &body)) {
         case BRD_FRAME_OK:
             break;
         case BRD_FRAME_MORE:
             session->needs = head > 0 ? head + body : input.size - at + 1;
+            session->needs_prefix = head;
             return END_OF_INPUT;
         case BRD_FRAME_TOO_LONG:
             return END_TOO_LARGE;
         case BRD_FRAME_BAD:
             return END_BAD;
         }
+        body -= lacks;
         status = brd_wire_decode(env->arena, &env->wire_limits,
-                                 brd_bytes(input.data + at + head, (size_t)body), request);
+                                 brd_bytes(input.data + at + head, (size_t)body), apart, request);
         if (BRD_UNLIKELY(status != BRD_OK)) {
             if (status == BRD_PROTOCOL_ERROR)
                 return END_BAD;
@@ -348,37 +339,15 @@ decode_more(struct brd_session *session, struct brd_bytes input, uint32_t max)
                 return END_OF_GROUP;
             if (status == BRD_OUT_OF_MEMORY)
                 return END_NO_MEMORY;
+            request->op = BRD_OP_UNKNOWN;
+            request->key = brd_bytes(NULL, 0);
+            request->count = 0;
         }
         at += head + (size_t)body;
-        add_decoded(group, status, at);
+        group->decoded[group->count] = status;
+        group->ends[group->count] = at;
+        group->count++;
     }
-    return END_OF_GROUP;
-}
-
-/* Decode the one request whose value is not in the input. */
-static enum group_end
-decode_apart(struct brd_session *session, struct brd_bytes input)
-{
-    struct brd_session_env *env = session->env;
-    struct brd_span place = session->value_place;
-    enum brd_frame_result result;
-    enum brd_status status;
-    uint64_t body;
-    size_t head;
-
-    result = brd_frame_parse(input.data, input.size + (size_t)place.size, env->frame_bytes_max,
-                             &head, &body);
-    BRD_CHECK(result == BRD_FRAME_OK); /* as it was when the place was found */
-    body -= place.size;
-    place.begin -= head;
-    status = brd_wire_decode_apart(env->arena, &env->wire_limits,
-                                   brd_bytes(input.data + head, (size_t)body), &place,
-                                   session->value, &env->group.requests[0]);
-    if (status == BRD_PROTOCOL_ERROR)
-        return END_BAD;
-    if (status == BRD_OUT_OF_MEMORY)
-        return END_NO_MEMORY;
-    add_decoded(&env->group, status, head + (size_t)body);
     return END_OF_GROUP;
 }
 
@@ -493,7 +462,7 @@ brd_session_stage(struct brd_session *session, struct brd_bytes input)
     size_t before = group->count;
 
     BRD_CHECK(!session->env->in_batch && session->staged == NULL && before < GROUP_MAX);
-    BRD_CHECK(session->value == NULL);
+    BRD_CHECK(session->apart.value == NULL);
     if (session->state != BRD_SESSION_OPEN || is_full(session))
         return true;
     session->staged = input.data;
@@ -524,10 +493,7 @@ next_group(struct brd_session *session, struct brd_bytes input, uint32_t max, ui
         return session->staged_end;
     }
     BRD_CHECK(env->group.count == 0);
-    if (BRD_UNLIKELY(session->value != NULL))
-        end = decode_apart(session, input);
-    else
-        end = decode_more(session, input, has_begun(session) ? 1 : max);
+    end = decode_more(session, input, has_begun(session) ? 1 : max);
     *out_count = (uint32_t)env->group.count;
     if (*out_count > 0)
         brd_caller_prepare(env->caller, env->group.requests, env->group.count);
@@ -556,9 +522,9 @@ take_input(struct brd_session *session, struct brd_bytes input)
             add_pending(session, (uint32_t)(brd_counter_get(&env->counters.requests) - before));
             leave_group(env, count);
         }
-        if (BRD_UNLIKELY(session->value != NULL && used > 0)) {
-            brd_blob_unref(session->value);
-            session->value = NULL;
+        if (BRD_UNLIKELY(session->apart.value != NULL && used > 0)) {
+            brd_blob_unref(session->apart.value);
+            session->apart.value = NULL;
         }
         used_all += used;
         input.data += used;
@@ -613,17 +579,14 @@ bool
 brd_session_find_value(const struct brd_session *session, struct brd_bytes input,
                        uint64_t value_min, struct brd_span *out_place)
 {
-    uint64_t body;
-    size_t head;
+    size_t prefix = session->needs_prefix;
 
-    if (session->state != BRD_SESSION_OPEN || session->value != NULL ||
-        brd_frame_parse(input.data, input.size, session->env->frame_bytes_max, &head, &body) !=
-            BRD_FRAME_MORE ||
-        head == 0 ||
-        !brd_wire_find_value(brd_bytes(input.data + head, input.size - head), body, value_min,
-                             out_place))
+    if (session->state != BRD_SESSION_OPEN || session->apart.value != NULL ||
+        session->needs <= input.size || prefix == 0 || prefix > input.size ||
+        !brd_wire_find_value(brd_bytes(input.data + prefix, input.size - prefix),
+                             session->needs - prefix, value_min, out_place))
         return false;
-    out_place->begin += head;
+    out_place->begin += prefix;
     return true;
 }
 
@@ -631,9 +594,10 @@ void
 brd_session_put_value(struct brd_session *session, const struct brd_span *place,
                       struct brd_blob *value)
 {
-    BRD_CHECK(session->value == NULL && place->size == brd_blob_bytes(value).size);
-    session->value = brd_blob_ref(value);
-    session->value_place = *place;
+    BRD_CHECK(session->apart.value == NULL && place->size == brd_blob_bytes(value).size);
+    session->apart.value = brd_blob_ref(value);
+    session->apart.place =
+        (struct brd_span){ .begin = place->begin - session->needs_prefix, .size = place->size };
 }
 
 void

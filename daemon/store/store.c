@@ -24,7 +24,7 @@
 #include "store/heap.h"
 #include "store/keyspace.h"
 
-#define STRIPES_DEFAULT 1024
+#define STRIPES_DEFAULT 256
 #define TRIM_BYTES      ((size_t)32 << 20) /* of free chunks, for each call */
 #define REAP_SLICE      128                /* entries removed for each time the stripe is held */
 

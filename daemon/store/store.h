@@ -32,7 +32,7 @@ struct brd_entry;
 #define BRD_STORE_STRIPES_MAX 65536
 
 struct brd_store_options {
-    uint32_t stripes;                  /* power of two, 1 to BRD_STORE_STRIPES_MAX; 0: 1024 */
+    uint32_t stripes;                  /* power of two, 1 to BRD_STORE_STRIPES_MAX; 0: 256 */
     const struct brd_hash_key *secret; /* NULL: random. Tests give one */
 };
 

@@ -4,13 +4,14 @@
  *      id, kind, length, key, ..., length |  (in a blob)    | ttl, condition, ...
  *
  * One decoder for all: the message is written again without the value, with both
- * lengths corrected, decoded by hand, and gets the value back. What that refuses, such
- * as a second value in the tail, is put together again and goes the way of every other
- * message. So nothing is decided here that is not decided there, and the fuzzer's
+ * lengths corrected, decoded by hand, and gets the value back. What cannot be decoded by
+ * hand, such as a second value in the tail, is put together again and goes the general
+ * way. So nothing is decided here that is not decided there, and the fuzzer's
  * comparison of the two ways (fuzz_wire_differential.c) has only the splice to prove. */
+#include "wire/apart.h"
+
 #include "base/check.h"
 #include "wire/arena.h"
-#include "wire/hot.h"
 
 #define TAG_BYTES(number) ((number) << 3 | 2)
 
@@ -130,71 +131,62 @@ brd_wire_find_value(struct brd_bytes head, uint64_t message_bytes, uint64_t valu
     return true;
 }
 
-/* The message without the value and with lengths that say so, in the arena. NULL data
- * where there is no room. */
-static struct brd_bytes
-shorten(struct brd_wire_arena *arena, struct brd_bytes message, const struct splice *splice)
+bool
+apart_shorten(struct brd_wire_arena *arena, struct brd_bytes message,
+              const struct brd_wire_apart *apart, struct brd_bytes *out)
 {
     uint8_t *data = wire_arena_alloc(arena, message.size + BRD_VARINT_MAX);
-    struct brd_bytes parts[] = {
-        brd_bytes(message.data, splice->op_length),
-        brd_bytes(message.data + splice->op_begin, splice->value_length - splice->op_begin),
-        brd_bytes(message.data + splice->value_begin, message.size - splice->value_begin),
-    };
-    uint64_t size =
-        splice->op_size - splice->value_size - (splice->value_begin - splice->value_length) + 1;
+    size_t begin = (size_t)apart->place.begin;
+    struct splice splice;
     uint8_t *to = data;
+    bool found;
 
     if (data == NULL)
-        return brd_bytes(NULL, 0);
-    memcpy(to, parts[0].data, parts[0].size);
-    to += parts[0].size;
-    for (; size >= 0x80; size >>= 7)
-        *to++ = (uint8_t)(size | 0x80);
-    *to++ = (uint8_t)size;
-    memcpy(to, parts[1].data, parts[1].size);
-    to += parts[1].size;
+        return false;
+    BRD_CHECK(message.size >= begin && apart->value->size == apart->place.size);
+    found = find_splice(brd_bytes(message.data, begin), message.size + apart->place.size, &splice);
+    BRD_CHECK(found && splice.value_begin == begin && splice.value_size == apart->place.size);
+    memcpy(to, message.data, splice.op_length);
+    to += splice.op_length;
+    to += brd_varint_put(to, splice.op_size - splice.value_size -
+                                 (splice.value_begin - splice.value_length) + 1);
+    memcpy(to, message.data + splice.op_begin, splice.value_length - splice.op_begin);
+    to += splice.value_length - splice.op_begin;
     *to++ = 0;
-    memcpy(to, parts[2].data, parts[2].size);
-    to += parts[2].size;
-    return brd_bytes(data, (size_t)(to - data));
+    memcpy(to, message.data + begin, message.size - begin);
+    to += message.size - begin;
+    *out = brd_bytes(data, (size_t)(to - data));
+    return true;
 }
 
-static enum brd_status
-decode_together(struct brd_wire_arena *arena, const struct brd_wire_limits *limits,
-                struct brd_bytes message, const struct brd_span *place, struct brd_bytes value,
-                struct brd_request *out_request)
+void
+apart_attach(const struct brd_wire_apart *apart, struct brd_request *request)
 {
-    size_t begin = (size_t)place->begin;
-    uint8_t *data = wire_arena_alloc(arena, message.size + value.size);
+    BRD_CHECK(request->value.size == 0);
+    request->value = brd_blob_bytes(apart->value);
+    request->value_blob = apart->value;
+}
 
-    if (data == NULL) {
-        *out_request = (struct brd_request){ .id = 0 };
-        return arena->failure;
-    }
+bool
+apart_join(struct brd_wire_arena *arena, struct brd_bytes message,
+           const struct brd_wire_apart *apart, struct brd_bytes *out)
+{
+    size_t begin = (size_t)apart->place.begin;
+    size_t size = (size_t)apart->place.size;
+    uint8_t *data = wire_arena_alloc(arena, message.size + size);
+
+    if (data == NULL)
+        return false;
     memcpy(data, message.data, begin);
-    memcpy(data + begin, value.data, value.size);
-    memcpy(data + begin + value.size, message.data + begin, message.size - begin);
-    return brd_wire_decode(arena, limits, brd_bytes(data, message.size + value.size), out_request);
+    memcpy(data + begin, apart->value->data, size);
+    memcpy(data + begin + size, message.data + begin, message.size - begin);
+    *out = brd_bytes(data, message.size + size);
+    return true;
 }
 
 enum brd_status
-brd_wire_decode_apart(struct brd_wire_arena *arena, const struct brd_wire_limits *limits,
-                      struct brd_bytes message, const struct brd_span *place,
-                      struct brd_blob *value, struct brd_request *out_request)
+apart_fail(const struct brd_wire_arena *arena, struct brd_request *out_request)
 {
-    struct splice splice;
-    struct brd_bytes whole = brd_blob_bytes(value);
-    struct brd_bytes shortened;
-
-    BRD_CHECK(whole.size == place->size && message.size >= place->begin);
-    BRD_CHECK(find_splice(brd_bytes(message.data, (size_t)place->begin), message.size + whole.size,
-                          &splice) &&
-              splice.value_begin == place->begin && splice.value_size == place->size);
-    shortened = shorten(arena, message, &splice);
-    if (shortened.data == NULL || !hot_decode(arena, limits, shortened, out_request))
-        return decode_together(arena, limits, message, place, whole, out_request);
-    out_request->value = whole;
-    out_request->value_blob = value;
-    return BRD_OK;
+    *out_request = (struct brd_request){ .id = 0 };
+    return arena->failure;
 }

@@ -24,20 +24,6 @@ struct brd_wire_limits {
     uint64_t batch_keys_max; /* elements of one repeated field, counted before decoding */
 };
 
-/* Decode one message (without its length prefix).
- *
- * message      borrowed; the request points into it and into the arena.
- * out_request  written on BRD_OK, and on the other results as far as known: id
- *              always (0 where it could not be read).
- * Returns      BRD_OK; BRD_UNKNOWN_REQUEST (a well-formed message whose kind is
- *              not known: the connection lives); BRD_INVALID_ARGUMENT (an enum out
- *              of range, a string that is no UTF-8); BRD_TOO_LARGE (too many
- *              elements, or the arena is full); BRD_PROTOCOL_ERROR (not a Request:
- *              close); BRD_OUT_OF_MEMORY. */
-BRD_MUST_CHECK enum brd_status
-brd_wire_decode(struct brd_wire_arena *arena, const struct brd_wire_limits *limits,
-                struct brd_bytes message, struct brd_request *out_request);
-
 /* Where the one large value of a put or an append lies, so that it can be received to
  * where it will stay.
  *
@@ -51,18 +37,29 @@ brd_wire_decode(struct brd_wire_arena *arena, const struct brd_wire_limits *limi
 bool brd_wire_find_value(struct brd_bytes head, uint64_t message_bytes, uint64_t value_min,
                          struct brd_span *out_place);
 
-/* brd_wire_decode of a message without the bytes at place, which are those of value:
- * its results are those of the whole message, and in the same arena.
+/* A value that was received apart. Where a request's value is this one, as is usual,
+ * it is its value_blob; an unusual message is put together again in the arena. */
+struct brd_wire_apart {
+    struct brd_span place;  /* as brd_wire_find_value has found it in this message */
+    struct brd_blob *value; /* of place.size bytes */
+};
+
+/* Decode one message (without its length prefix).
  *
- * message  borrowed: what is before place, and directly behind it what is after it.
- * place    what brd_wire_find_value has found in this message.
- * value    borrowed, of place->size bytes. Where the request's value is this one, as
- *          is usual, it is the request's value_blob too; an unusual message is put
- *          together in the arena. */
+ * message      borrowed; the request points into it and into the arena.
+ * apart        NULL, or where the bytes of the value lie that the message lacks: the result
+ *              is that of the whole message. Borrowed, as the value is.
+ * out_request  written on BRD_OK, and on the other results as far as known: id
+ *              always (0 where it could not be read).
+ * Returns      BRD_OK; BRD_UNKNOWN_REQUEST (a well-formed message whose kind is
+ *              not known: the connection lives); BRD_INVALID_ARGUMENT (an enum out
+ *              of range, a string that is no UTF-8); BRD_TOO_LARGE (too many
+ *              elements, or the arena is full); BRD_PROTOCOL_ERROR (not a Request:
+ *              close); BRD_OUT_OF_MEMORY. */
 BRD_MUST_CHECK enum brd_status
-brd_wire_decode_apart(struct brd_wire_arena *arena, const struct brd_wire_limits *limits,
-                      struct brd_bytes message, const struct brd_span *place,
-                      struct brd_blob *value, struct brd_request *out_request);
+brd_wire_decode(struct brd_wire_arena *arena, const struct brd_wire_limits *limits,
+                struct brd_bytes message, const struct brd_wire_apart *apart,
+                struct brd_request *out_request);
 
 /* Append one framed reply to a request with this id. Values that are blobs go by
  * reference. A status other than BRD_OK always gets a message. Memory errors are

@@ -51,7 +51,7 @@ static void
 decode(struct brd_wire_arena *arena, const struct brd_wire_limits *limit, struct brd_bytes message)
 {
     struct brd_request request;
-    enum brd_status status = brd_wire_decode(arena, limit, message, &request);
+    enum brd_status status = brd_wire_decode(arena, limit, message, NULL, &request);
 
     switch (status) {
     case BRD_OK:

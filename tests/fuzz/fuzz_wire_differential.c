@@ -68,7 +68,7 @@ decode_both_ways(struct brd_bytes message)
         BRD_CHECK(status == BRD_OK);
         must_equal(&general, &by_hand);
     }
-    BRD_CHECK(brd_wire_decode(arena, &limits, message, &public) == status);
+    BRD_CHECK(brd_wire_decode(arena, &limits, message, NULL, &public) == status);
     BRD_CHECK(public.id == general.id);
     if (status == BRD_OK)
         must_equal(&general, &public);
@@ -94,9 +94,10 @@ decode_apart(struct brd_bytes message)
     memcpy(spliced, message.data, place.begin);
     memcpy(spliced + place.begin, message.data + place.begin + place.size,
            message.size - place.begin - place.size);
-    status = brd_wire_decode(arena, &limits, message, &whole);
-    BRD_CHECK(brd_wire_decode_apart(arena, &limits, brd_bytes(spliced, message.size - place.size),
-                                    &place, value, &apart) == status);
+    status = brd_wire_decode(arena, &limits, message, NULL, &whole);
+    BRD_CHECK(brd_wire_decode(arena, &limits, brd_bytes(spliced, message.size - place.size),
+                              &(struct brd_wire_apart){ .place = place, .value = value },
+                              &apart) == status);
     BRD_CHECK(apart.id == whole.id);
     if (status == BRD_OK)
         must_equal(&whole, &apart);
@@ -113,12 +114,12 @@ check_request(struct brd_bytes message)
 
     decode_both_ways(message);
     decode_apart(message);
-    if (brd_wire_decode(arena, &limits, message, &first) != BRD_OK)
+    if (brd_wire_decode(arena, &limits, message, NULL, &first) != BRD_OK)
         return;
     packed = canonical(message);
     decode_both_ways(packed);
     decode_apart(packed);
-    BRD_CHECK(brd_wire_decode(arena, &limits, packed, &second) == BRD_OK);
+    BRD_CHECK(brd_wire_decode(arena, &limits, packed, NULL, &second) == BRD_OK);
     must_equal(&first, &second);
     free((void *)(uintptr_t)packed.data);
 }

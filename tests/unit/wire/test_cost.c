@@ -33,7 +33,7 @@ round_trip(struct brd_bytes message, enum brd_op op, const struct brd_reply *rep
 {
     struct brd_request request;
 
-    if (brd_wire_decode(arena, &limits, message, &request) != BRD_OK || request.op != op)
+    if (brd_wire_decode(arena, &limits, message, NULL, &request) != BRD_OK || request.op != op)
         abort();
     brd_wire_encode(&queue, request.id, reply);
     if (brd_outq_pending(&queue) > 16384)

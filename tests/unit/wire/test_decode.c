@@ -75,7 +75,7 @@ decode(struct brd_request *request)
         ck_assert_int_eq(status, BRD_OK);
         ck_assert_ptr_null(requests_differ(request, &by_hand));
     }
-    ck_assert_int_eq(brd_wire_decode(arena, &limits, message, request), status);
+    ck_assert_int_eq(brd_wire_decode(arena, &limits, message, NULL, request), status);
     free(exact);
     return status;
 }
@@ -168,10 +168,10 @@ START_TEST(unknown_fields_of_a_known_kind_are_bounded_in_bytes)
     add_bytes(1, "k", 1);
     wrap(2);
     add_bytes(1000, bytes, sizeof(bytes) - 1);
-    ck_assert_int_eq(brd_wire_decode(large, &limits, brd_bytes(built, built_size), &request),
+    ck_assert_int_eq(brd_wire_decode(large, &limits, brd_bytes(built, built_size), NULL, &request),
                      BRD_OK);
     add_bytes(1001, "x", 1);
-    ck_assert_int_eq(brd_wire_decode(large, &limits, brd_bytes(built, built_size), &request),
+    ck_assert_int_eq(brd_wire_decode(large, &limits, brd_bytes(built, built_size), NULL, &request),
                      BRD_TOO_LARGE);
     brd_wire_arena_destroy(&large);
 }
@@ -225,7 +225,7 @@ START_TEST(a_large_value_of_a_hot_shape_takes_no_memory)
     add_bytes(1, "k", 1);
     add_bytes(2, value, sizeof(value));
     wrap(3);
-    ck_assert_int_eq(brd_wire_decode(small, &limits, brd_bytes(built, built_size), &request),
+    ck_assert_int_eq(brd_wire_decode(small, &limits, brd_bytes(built, built_size), NULL, &request),
                      BRD_OK);
     ck_assert_uint_eq(request.value.size, sizeof(value));
     ck_assert_ptr_eq(request.value.data, built + built_size - sizeof(value));
@@ -242,7 +242,7 @@ START_TEST(a_batch_of_requests_shares_an_arena)
         for (size_t i = 0; i < n; i++)
             add_bytes(1, "key", 3);
         wrap(5);
-        ck_assert_int_eq(brd_wire_decode(arena, &limits, brd_bytes(built, built_size),
+        ck_assert_int_eq(brd_wire_decode(arena, &limits, brd_bytes(built, built_size), NULL,
                                          &requests[n]),
                          BRD_OK);
     }

@@ -197,7 +197,7 @@ START_TEST(a_golden_request_decodes_to_the_same_request)
     struct brd_request request;
     const char *differs;
 
-    ck_assert_int_eq(brd_wire_decode(arena, &limits, message, &request), BRD_OK);
+    ck_assert_int_eq(brd_wire_decode(arena, &limits, message, NULL, &request), BRD_OK);
     differs = requests_differ(&request, &expected->request);
     ck_assert_msg(differs == NULL, "%s: %s differs", expected->name, differs);
     ck_assert_msg(hot_decode(arena, &limits, message, &request) == expected->hot,
@@ -303,7 +303,7 @@ START_TEST(foreign_bytes_are_taken_or_refused_as_ever)
     struct brd_bytes message = golden("foreign.hex", expected->name);
     struct brd_request request;
 
-    ck_assert_msg(brd_wire_decode(arena, &limits, message, &request) == expected->status,
+    ck_assert_msg(brd_wire_decode(arena, &limits, message, NULL, &request) == expected->status,
                   "%s: another status", expected->name);
     ck_assert_uint_eq(request.id, expected->request.id);
     if (expected->status == BRD_OK) {
