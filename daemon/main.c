@@ -153,6 +153,14 @@ on_progress(void *arg)
 }
 
 static void
+on_written(void *arg)
+{
+    struct daemon *daemon = arg;
+
+    brd_server_on_written(daemon->server);
+}
+
+static void
 on_held(void *arg)
 {
     struct daemon *daemon = arg;
@@ -229,6 +237,7 @@ create_engine(struct daemon *daemon)
     options.keys = key_file_ring(&daemon->keys);
     options.clock = daemon->clock;
     options.on_progress = on_progress;
+    options.on_written = on_written;
     options.on_held = on_held;
     options.stop_wanted = stop_wanted;
     options.on_stopping = on_stopping;

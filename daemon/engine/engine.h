@@ -61,6 +61,8 @@ struct brd_engine_options {
      * parked request, or a checkpoint is over. From the log's threads, the reaper
      * and the checkpointer, no lock held; must not block. May be NULL. */
     void (*on_progress)(void *arg);
+    /* Likewise where only what is committed under normal has moved. NULL: on_progress. */
+    void (*on_written)(void *arg);
     /* Writes wait because held_bytes_max is reached: give up replies that hold large values
      * which nobody keeps any more. From the reaper, until it helps; else as on_progress. */
     void (*on_held)(void *arg);

@@ -393,6 +393,7 @@ recovery_run(struct brd_engine *engine, struct brd_engine_error *out_error)
         .sync_interval_ns = engine->options.wal_sync_interval_ns,
         .disk_reserve_bytes = engine->options.disk_reserve_bytes,
         .on_progress = engine->options.on_progress,
+        .on_written = engine->options.on_written,
         .arg = engine->options.arg,
         .snapshot_bytes = snapshot_bytes,
         .snapshot_arg = engine,

@@ -145,11 +145,20 @@ leave_ready(struct conn *conn)
 }
 
 static void
+note_waits_for_written(struct conn *conn, bool waits)
+{
+    if (waits != conn->waits_for_written)
+        conn->worker->waiting_for_written += waits ? 1 : -1U;
+    conn->waits_for_written = waits;
+}
+
+static void
 leave_waiting(struct conn *conn)
 {
     if (conn->in_waiting)
         TAILQ_REMOVE(&conn->worker->waiting, conn, waiting_link);
     conn->in_waiting = false;
+    note_waits_for_written(conn, false);
 }
 
 /* Its session and its place on all lists are gone, and it waits to be freed. */
@@ -643,7 +652,7 @@ settle(struct conn *conn)
     struct worker *worker = conn->worker;
     enum brd_session_state state = brd_session_state(conn->session);
     uint64_t now_ns = worker->now_ns;
-    bool waits;
+    enum brd_session_wait wait;
 
     if (conn->last_read && state == BRD_SESSION_OPEN && !has_frames(conn)) {
         brd_session_close(conn->session, BRD_OK);
@@ -688,13 +697,15 @@ settle(struct conn *conn)
             conn->over_soft_ns = now_ns;
     }
 
-    waits = brd_session_waits_for_log(conn->session);
-    if (!waits) {
+    wait = brd_session_waits_for_log(conn->session);
+    if (wait == BRD_SESSION_WAITS_NOT) {
         leave_waiting(conn);
-    } else if (!conn->in_waiting) {
-        TAILQ_INSERT_TAIL(&worker->waiting, conn, waiting_link);
-        conn->in_waiting = true;
+        return;
     }
+    note_waits_for_written(conn, wait == BRD_SESSION_WAITS_FOR_ALL);
+    if (!conn->in_waiting)
+        TAILQ_INSERT_TAIL(&worker->waiting, conn, waiting_link);
+    conn->in_waiting = true;
 }
 
 /* ---- a round ---- */

@@ -37,6 +37,7 @@ struct conn {
     bool dead;
     bool in_ready; /* on the worker's lists */
     bool in_waiting;
+    bool waits_for_written; /* counted in the worker's waiting_for_written */
     enum close_reason reason;
 
     uint64_t active_ns; /* something was last received or sent */

@@ -34,6 +34,13 @@
 /* Requests between two looks at the clock while a connection has its turn. */
 #define REQUESTS_AT_ONCE 32
 
+/* What a worker that sleeps waits for: each includes those before it. */
+enum worker_wait {
+    WORKER_WAITS_NOT,
+    WORKER_WAITS_FOR_SYNC, /* of the log: only syncs, or that it fails */
+    WORKER_WAITS_FOR_ALL,  /* also what is only written, queue space, memory, a checkpoint */
+};
+
 struct conn;
 TAILQ_HEAD(conn_list, conn);
 
@@ -73,12 +80,14 @@ struct worker {
     struct conn_list dead;    /* closed in this round, freed at its end */
     uint32_t conn_count;
     struct balance balance;
-    uint64_t progress_seen; /* server->progress before this round's requests ran */
+    uint64_t progress_seen;       /* server->progress before this round's requests ran */
+    uint64_t written_seen;        /* likewise */
+    uint32_t waiting_for_written; /* connections in `waiting` that written may help */
 
     /* Set by the worker before it sleeps with connections in `waiting`, read by
-     * the log's threads after they moved server->progress; both sequentially
+     * the log's threads after they moved server->progress or written; both sequentially
      * consistent, so that one of the two sees the other. */
-    _Atomic bool waits_asleep;
+    _Atomic enum worker_wait waits_asleep;
     _Atomic int busy_fd;       /* owned: brd_thread_busy_ns of its thread; release, acquire */
     _Atomic uint32_t load;     /* connections given to it; relaxed; also the acceptor's */
     _Atomic uint64_t answered; /* newest ping seen; relaxed */
@@ -108,6 +117,7 @@ struct brd_server {
     _Atomic uint32_t connections_max; /* as in limits, for the acceptor; relaxed */
     _Atomic uint32_t per_address_max; /* likewise */
     _Atomic uint64_t progress;        /* how often the log has moved; see waits_asleep */
+    _Atomic uint64_t written;         /* of which more is written, and nothing else has happened */
     _Atomic uint64_t ping;            /* relaxed */
     _Atomic uint64_t drain_ns;        /* before NOTE_STOP */
 

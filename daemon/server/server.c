@@ -231,20 +231,35 @@ brd_server_addresses(const struct brd_server *server)
     return server->addresses;
 }
 
-void
-brd_server_on_progress(struct brd_server *server)
+/* Wake those workers that sleep and wait for this or for more. Pairs with wait_for_events in
+ * worker.c. */
+static void
+wake_waiting(struct brd_server *server, enum worker_wait least)
 {
     uint32_t i;
 
-    /* Pairs with wait_for_events in worker.c. */
-    atomic_fetch_add_explicit(&server->progress, 1, memory_order_seq_cst);
     for (i = 0; i < server->options.workers; i++) {
         struct worker *worker = &server->workers[i];
 
-        if (atomic_load_explicit(&worker->waits_asleep, memory_order_seq_cst) &&
-            atomic_exchange_explicit(&worker->waits_asleep, false, memory_order_relaxed))
+        if (atomic_load_explicit(&worker->waits_asleep, memory_order_seq_cst) >= least &&
+            atomic_exchange_explicit(&worker->waits_asleep, WORKER_WAITS_NOT,
+                                     memory_order_relaxed) != WORKER_WAITS_NOT)
             mailbox_post_note(&worker->mailbox, NOTE_PROGRESS);
     }
+}
+
+void
+brd_server_on_progress(struct brd_server *server)
+{
+    atomic_fetch_add_explicit(&server->progress, 1, memory_order_seq_cst);
+    wake_waiting(server, WORKER_WAITS_FOR_SYNC);
+}
+
+void
+brd_server_on_written(struct brd_server *server)
+{
+    atomic_fetch_add_explicit(&server->written, 1, memory_order_seq_cst);
+    wake_waiting(server, WORKER_WAITS_FOR_ALL);
 }
 
 void

@@ -93,6 +93,10 @@ const char *brd_server_addresses(const struct brd_server *server);
  * create and destroy; does not block. */
 void brd_server_on_progress(struct brd_server *server);
 
+/* The same where only what is committed under normal has moved: does not wake a worker all of
+ * whose connections wait for a sync. For the engine's on_written. */
+void brd_server_on_written(struct brd_server *server);
+
 /* Connections whose unsent replies hold large values that were replaced or removed are to be
  * closed, until those are within buffer_bytes: for the engine's on_held. As on_progress. */
 void brd_server_on_held(struct brd_server *server);

@@ -6,9 +6,12 @@
  * whether others have less to do (balance.c); free what was closed.
  *
  * Progress of the log. Its threads count progress up and wake those workers
- * that sleep with connections waiting (brd_server_on_progress). A worker reads
- * the count before it runs anything, and again after it has announced that it
- * is about to sleep: if the count moved in between it does not sleep. So no
+ * that sleep with connections waiting (brd_server_on_progress). Where only
+ * more is written they count that apart and wake only those with connections that
+ * do not all wait for a sync (brd_server_on_written): a write under `full` that is
+ * alone would pay for two wake-ups, and its sync begin after the first. A worker reads
+ * the counts before it runs anything, and again after it has announced that it
+ * is about to sleep: if one that matters moved in between it does not sleep. So no
  * progress is missed, and a busy worker is never woken.
  *
  * Time-outs: a tick is an eighth of a quarter of the shortest time-out, at most
@@ -231,10 +234,27 @@ sleep_ms(struct worker *worker)
     return (int)((until_ns - worker->now_ns) / BRD_NS_PER_MS) + 1;
 }
 
-static uint64_t
-read_progress(struct worker *worker)
+/* How far the log has come, as far as workers care. */
+struct log_counts {
+    uint64_t progress;
+    uint64_t written;
+};
+
+static struct log_counts
+read_counts(struct worker *worker)
 {
-    return atomic_load_explicit(&worker->server->progress, memory_order_seq_cst);
+    return (struct log_counts){
+        .progress = atomic_load_explicit(&worker->server->progress, memory_order_seq_cst),
+        .written = atomic_load_explicit(&worker->server->written, memory_order_seq_cst),
+    };
+}
+
+/* Does that help anybody who waits? */
+static bool
+helps(const struct worker *worker, struct log_counts counts)
+{
+    return counts.progress != worker->progress_seen ||
+           (worker->waiting_for_written > 0 && counts.written != worker->written_seen);
 }
 
 /* Sleep, unless the log has moved for somebody who waits for it. Returns the
@@ -247,27 +267,31 @@ wait_for_events(struct worker *worker, struct epoll_event *events)
 
     BRD_CHECK(worker->unsent_count == 0); /* its clients may have nothing else to do */
     if (!TAILQ_EMPTY(&worker->waiting) && timeout_ms != 0) {
-        atomic_store_explicit(&worker->waits_asleep, true, memory_order_seq_cst);
-        if (read_progress(worker) != worker->progress_seen)
+        atomic_store_explicit(&worker->waits_asleep,
+                              worker->waiting_for_written > 0 ? WORKER_WAITS_FOR_ALL
+                                                              : WORKER_WAITS_FOR_SYNC,
+                              memory_order_seq_cst);
+        if (helps(worker, read_counts(worker)))
             timeout_ms = 0;
     }
     do {
         n = epoll_wait(worker->epoll_fd, events, EVENTS_MAX, timeout_ms);
     } while (n < 0 && errno == EINTR);
     BRD_CHECK(n >= 0);
-    atomic_store_explicit(&worker->waits_asleep, false, memory_order_relaxed);
+    atomic_store_explicit(&worker->waits_asleep, WORKER_WAITS_NOT, memory_order_relaxed);
     return n;
 }
 
 static void
 round_of(struct worker *worker, const struct epoll_event *events, int n)
 {
-    uint64_t progress = read_progress(worker);
-    bool moved = progress != worker->progress_seen;
+    struct log_counts counts = read_counts(worker);
+    bool moved = helps(worker, counts);
     bool mail = false;
     int i;
 
-    worker->progress_seen = progress;
+    worker->progress_seen = counts.progress;
+    worker->written_seen = counts.written;
     worker->now_ns = brd_clock_mono_ns(worker->server->options.clock);
     if (n > 0)
         brd_counter_add(&worker->counters.worker_wakeups, 1);

@@ -698,8 +698,15 @@ brd_session_sent(struct brd_session *session, size_t n)
         session->state = BRD_SESSION_OPEN;
 }
 
-bool
+enum brd_session_wait
 brd_session_waits_for_log(const struct brd_session *session)
 {
-    return session->gates.count > 0 || session->state == BRD_SESSION_PARKED;
+    if (session->state == BRD_SESSION_PARKED)
+        return BRD_SESSION_WAITS_FOR_ALL;
+    if (session->gates.count == 0)
+        return BRD_SESSION_WAITS_NOT;
+    /* Replies leave in order, so what is behind the first does not matter. */
+    return gates_at(&session->gates, 0)->after_full > session->env->committed.full
+               ? BRD_SESSION_WAITS_FOR_SYNC
+               : BRD_SESSION_WAITS_FOR_ALL;
 }

@@ -167,8 +167,14 @@ uint64_t brd_session_unsent(const struct brd_session *session);
 /* The same without blobs and without the large reply that is being sent. */
 uint64_t brd_session_backlog(const struct brd_session *session);
 
-/* The log's progress matters: a reply waits for it, or the session is parked. */
-bool brd_session_waits_for_log(const struct brd_session *session);
+/* What of the log's progress matters. */
+enum brd_session_wait {
+    BRD_SESSION_WAITS_NOT,
+    BRD_SESSION_WAITS_FOR_SYNC, /* the first reply that waits does so for a sync */
+    BRD_SESSION_WAITS_FOR_ALL,  /* ... for what is written too; or the session is parked */
+};
+
+enum brd_session_wait brd_session_waits_for_log(const struct brd_session *session);
 
 /* Take no more input, and end the output with a reply of id 0 that says why
  * (BRD_OK: no reply). */

@@ -63,6 +63,16 @@ commit_notify(struct commit *commit)
         commit->on_progress(commit->arg);
 }
 
+/* Nothing else than written has moved. */
+static void
+notify_written(struct commit *commit)
+{
+    if (commit->on_written != NULL)
+        commit->on_written(commit->arg);
+    else
+        commit_notify(commit);
+}
+
 bool
 commit_is_poisoned(const struct commit *commit)
 {
@@ -277,7 +287,7 @@ write_arena(struct commit *commit, struct queue_arena *arena)
             break;
         more = queue_next_group(&cursor, arena_bytes);
         if (more)
-            commit_notify(commit);
+            notify_written(commit);
     }
     sealing_trim(&commit->sealing);
     queue_give_back(commit->queue, arena);
@@ -371,8 +381,10 @@ writer_main(void *arg)
             rotate_as_asked(commit);
         /* In this order: who is refused from now on finds the flag cleared. */
         told = queue_take_refused(commit->queue);
-        if (arena != NULL || told)
+        if (told)
             commit_notify(commit);
+        else if (arena != NULL)
+            notify_written(commit);
     }
     return NULL;
 }

@@ -33,6 +33,7 @@ struct commit {
     uint64_t segment_bytes;
     uint64_t sync_interval_ns;
     void (*on_progress)(void *arg);
+    void (*on_written)(void *arg); /* or NULL: on_progress */
     void *arg;
     uint64_t (*snapshot_bytes)(void *arg); /* or NULL */
     void *snapshot_arg;

@@ -79,6 +79,7 @@ init_commit(struct brd_wal *wal, const struct brd_wal_options *options)
     commit->snapshot_bytes = options->snapshot_bytes;
     commit->snapshot_arg = options->snapshot_arg;
     commit->on_progress = options->on_progress;
+    commit->on_written = options->on_written;
     commit->arg = options->arg;
     commit->sealed_tail = &commit->sealed;
     commit->meta_fd = -1;

@@ -43,6 +43,9 @@ struct brd_wal_options {
      * synced have moved, queue space came free for somebody who was refused, or
      * the log was poisoned. Must not block. May be NULL. */
     void (*on_progress)(void *arg);
+    /* Likewise where nothing but written has moved, so that nobody is woken for it who waits
+     * for a sync. NULL: on_progress. */
+    void (*on_written)(void *arg);
     void *arg;
 
     /* What a snapshot would take by now: a checkpoint of the caller's needs that much of the

@@ -3,7 +3,7 @@
 /* TSAN */
 #include "base/thread.h"
 #include "engine/engine.h"
-#include "server/server.h"
+#include "server/core.h"
 #include "tests/support/faulty_io.h"
 #include "tests/support/talk.h"
 
@@ -66,6 +66,13 @@ on_progress(void *arg)
     brd_server_on_progress(server);
 }
 
+static void
+on_written(void *arg)
+{
+    (void)arg;
+    brd_server_on_written(server);
+}
+
 /* Tests change what they need in `options` before start(). */
 static void
 setup(void)
@@ -91,7 +98,8 @@ setup(void)
     };
     engine_options = (struct brd_engine_options){ .durability = BRD_DURABILITY_NONE,
                                                   .stripes = 16,
-                                                  .on_progress = on_progress };
+                                                  .on_progress = on_progress,
+                                                  .on_written = on_written };
 }
 
 static void
@@ -524,6 +532,61 @@ START_TEST(a_full_log_parks_clients_and_lets_them_go_on)
     client_send(&client);
     for (i = 1; i <= 100; i++)
         client_expect(&client, i, BRD_OK);
+    client_close(&client);
+    teardown();
+    faulty_destroy(&disk);
+    setup();
+}
+END_TEST
+
+/* While it is set the log's threads go to the disk only when a worker sleeps and waits for them. */
+static atomic_bool slow_disk;
+
+static bool
+somebody_waits_asleep(void)
+{
+    uint32_t i;
+
+    for (i = 0; i < options.workers; i++)
+        if (atomic_load(&server->workers[i].waits_asleep) != WORKER_WAITS_NOT)
+            return true;
+    return false;
+}
+
+static void
+wait_for_sleepers(void *arg, enum faulty_kind kind)
+{
+    (void)arg;
+    while ((kind == FAULTY_WRITE || kind == FAULTY_FDATASYNC) && atomic_load(&slow_disk) &&
+           !somebody_waits_asleep())
+        sched_yield();
+}
+
+/* Each write is written, and then synced, while its worker sleeps. */
+START_TEST(a_worker_is_woken_for_what_its_clients_wait_for)
+{
+    bool full = _i == 1;
+    struct faulty *disk = faulty_create();
+    struct client client;
+    uint64_t i;
+
+    engine_options.data_dir = "/data";
+    engine_options.io = faulty_io(disk);
+    engine_options.durability = full ? BRD_DURABILITY_FULL : BRD_DURABILITY_NORMAL;
+    start();
+    client_open(&client, true);
+    client_ping(&client);
+    faulty_set_hook(disk, wait_for_sleepers, NULL);
+    atomic_store(&slow_disk, true);
+    for (i = 1; i <= 50; i++) {
+        talk_put(&client.out, i, "k", "v", 1);
+        client_send(&client);
+        client_expect(&client, i, BRD_OK);
+    }
+    atomic_store(&slow_disk, false);
+    while (stat_value("log_wakeups") < 50) /* counted after the reply */
+        sched_yield();
+    ck_assert_int_le(stat_value("log_wakeups"), 55);
     client_close(&client);
     teardown();
     faulty_destroy(&disk);
@@ -1199,6 +1262,7 @@ make_suite(void)
     tcase_add_test(tcase, connections_may_move_between_workers_at_any_time);
     tcase_add_test(tcase, connections_stay_where_moving_is_off);
     tcase_add_loop_test(tcase, durable_writes_are_answered_when_the_log_has_them, 0, 2);
+    tcase_add_loop_test(tcase, a_worker_is_woken_for_what_its_clients_wait_for, 0, 2);
     tcase_add_test(tcase, a_full_log_parks_clients_and_lets_them_go_on);
     tcase_add_test(tcase, after_half_a_close_the_replies_still_come);
     tcase_add_test(tcase, bad_bytes_are_answered_and_end_the_connection);

@@ -229,7 +229,7 @@ START_TEST(a_write_is_answered_when_the_log_has_it)
 {
     put(1, "n5");
     offer();
-    ck_assert(brd_session_waits_for_log(session));
+    ck_assert_int_eq(brd_session_waits_for_log(session), BRD_SESSION_WAITS_FOR_ALL);
     expect_nothing_more();
     engine.committed.normal = 4;
     expect_nothing_more();
@@ -238,6 +238,31 @@ START_TEST(a_write_is_answered_when_the_log_has_it)
     expect(1, BRD_OK);
     expect_nothing_more();
     ck_assert(!brd_session_waits_for_log(session));
+}
+END_TEST
+
+START_TEST(who_waits_for_a_sync_first_is_not_helped_by_a_write)
+{
+    put(1, "f5");
+    put(2, "n6");
+    put(3, "f7");
+    offer();
+    ck_assert_int_eq(brd_session_waits_for_log(session), BRD_SESSION_WAITS_FOR_SYNC);
+    engine.committed.normal = 5;
+    engine.committed.full = 5;
+    receive(SIZE_MAX);
+    expect(1, BRD_OK);
+    expect_nothing_more();
+    ck_assert_int_eq(brd_session_waits_for_log(session), BRD_SESSION_WAITS_FOR_ALL);
+    engine.committed.normal = 7;
+    receive(SIZE_MAX);
+    expect(2, BRD_OK);
+    expect_nothing_more();
+    ck_assert_int_eq(brd_session_waits_for_log(session), BRD_SESSION_WAITS_FOR_SYNC);
+    engine.committed.full = 7;
+    receive(SIZE_MAX);
+    expect(3, BRD_OK);
+    ck_assert_int_eq(brd_session_waits_for_log(session), BRD_SESSION_WAITS_NOT);
 }
 END_TEST
 
@@ -561,6 +586,7 @@ make_suite(void)
 
     tcase_add_checked_fixture(tcase, setup, end);
     tcase_add_test(tcase, a_write_is_answered_when_the_log_has_it);
+    tcase_add_test(tcase, who_waits_for_a_sync_first_is_not_helped_by_a_write);
     tcase_add_test(tcase, what_was_committed_before_makes_no_one_wait);
     tcase_add_test(tcase, replies_leave_in_order_up_to_the_first_that_waits);
     tcase_add_test(tcase, normal_does_not_open_what_waits_for_full);
