@@ -45,11 +45,12 @@ if (($(nproc) < 2)); then
     echo "0 passed, 0 failed, 1 skipped"
     exit 0
 fi
-run "all parts" 0 --rounds 1 --checkpoint-rounds 1 --seconds 0.05 --keys 1000 --many-keys 4000 \
+run "all parts" 0 --rounds 1 --checkpoint-rounds 1 --seconds 0.05 --keys 1000 --many-keys 4000 --warm-up 1000 \
     --rate 500
 has '^- data on .*fdatasync take [0-9]+ us' '^None\.$'
 has '^\| 200 connections, depth 1, full, a sync of 2 ms: SET/s \(on the disk,.*\| at least 45,000 \| [0-9,]+ \| (met|\*\*not met\*\*) \|' \
-    '^\| 50 connections, depth 16, normal against none: .* \| at most 0.25 \| -?[0-9.]+ \| ' \
+    '^\| 50 connections, depth 16, normal against none, checkpoints included: .* \| at most 0.25 \| -?[0-9.]+ \| ' \
+    '^\| 50 connections, depth 16 \| Brindle normal, new segments \| [0-9,]+ \|' \
     '^\| checkpoint under full-speed writes, Brindle, default rate: peak memory .*\| at most 1.05 \| [0-9.]+ \|' \
     '^\| checkpoint under full-speed writes, Brindle, rate off: p99.9 .*\| at most 1.5 \| [0-9.]+ \|' \
     '^\| checkpoint under full-speed writes, Brindle, rate off: slowest .*\| at most 5.0 \| -?[0-9.]+ \|'
