@@ -204,7 +204,9 @@ void brd_engine_set_disk_reserve(struct brd_engine *engine, uint64_t bytes);
  * keys     borrowed until destroy; must hold every key under which a file is. Those given earlier
  *          stay borrowed too.
  * Returns  BRD_OK; BRD_INVALID_ARGUMENT (one is missing: the error names it, and a file),
- *          BRD_IO_ERROR, BRD_OUT_OF_MEMORY (the files cannot be looked at): nothing is changed.
+ *          BRD_IO_ERROR, BRD_OUT_OF_MEMORY (the files cannot be looked at), BRD_READ_ONLY or
+ *          BRD_SHUTTING_DOWN (what is current is no key, and meta cannot be told): nothing is
+ *          changed.
  * Threads  one at a time, any. */
 BRD_MUST_CHECK enum brd_status
 brd_engine_set_keys(struct brd_engine *engine, const struct brd_keyring *keys,
@@ -253,18 +255,25 @@ struct brd_snapshot_error {
     uint64_t offset;
 };
 
+/* What the log of a directory tells of its snapshots. */
+struct brd_snapshot_log {
+    struct brd_bytes uuid;              /* brd_wal_uuid; borrowed for the call */
+    uint64_t base_version, end_version; /* brd_wal_base_version; and the newest version in it, or
+                                           base_version where there is none. UINT64_MAX: it is not
+                                           known yet */
+    bool all_sealed;                    /* brd_wal_all_sealed: what is plain is damage */
+};
+
 /* The newest snapshot of a data directory, and whether it fits its log.
  *
  * keys        what it may be sealed under; NULL: nothing. Likewise below.
- * uuid, base_version, end_version   of the log: brd_wal_uuid, brd_wal_base_version,
- *             and the newest version in it, or base_version where there is none.
  * whole       read and check it to its end; else only where it begins and ends.
  * out_info    zeros where there is none, and none is needed.
  * Returns     BRD_OK, BRD_CORRUPT, BRD_WRONG_KEY, BRD_UNSUPPORTED, BRD_IO_ERROR,
  *             BRD_OUT_OF_MEMORY; out_error is filled on failure. Changes nothing. Any thread. */
 BRD_MUST_CHECK enum brd_status
 brd_snapshot_check(const struct brd_io *io, const struct brd_keyring *keys, const char *data_dir,
-                   struct brd_bytes uuid, uint64_t base_version, uint64_t end_version, bool whole,
+                   const struct brd_snapshot_log *log, bool whole,
                    struct brd_snapshot_info *out_info, struct brd_snapshot_error *out_error);
 
 /* What a visit of a snapshot calls: begin once, then record for each entry: its
@@ -297,13 +306,13 @@ struct brd_snapshot_file {
     struct brd_snapshot_error error;
 };
 
-/* All snapshots of a data directory, newest first, each read to its end. uuid: the
- * directory's; another one's snapshot is damage. out_files is for free().
+/* All snapshots of a data directory, newest first, each read to its end. Of log count uuid (another
+ * directory's snapshot is damage) and all_sealed. out_files is for free().
  * Returns as brd_snapshot_check, but not BRD_CORRUPT, nor BRD_WRONG_KEY. Changes nothing. */
 BRD_MUST_CHECK enum brd_status
 brd_snapshot_list(const struct brd_io *io, const struct brd_keyring *keys, const char *data_dir,
-                  struct brd_bytes uuid, struct brd_snapshot_file **out_files, size_t *out_count,
-                  struct brd_snapshot_error *out_error);
+                  const struct brd_snapshot_log *log, struct brd_snapshot_file **out_files,
+                  size_t *out_count, struct brd_snapshot_error *out_error);
 
 /* ---- For offline tools: an earlier state ---- */
 

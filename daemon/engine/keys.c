@@ -11,6 +11,9 @@
  * the others hold and lets their files go (checkpoint.c). A crash at any point leaves
  * files under both, and the ring opens both.
  *
+ * Where the look finds that none is left, and there is a key, meta says from then on that no file
+ * is plain; the log takes that back, durably, before it takes a ring without a current key.
+ *
  * Who looks and who changes exclude each other, or the count of an older ring could
  * overwrite that of the new one. */
 #include "engine/keys.h"
@@ -131,6 +134,18 @@ sync_names(const struct brd_engine *engine)
     return result == -ENOENT ? 0 : result;
 }
 
+/* What is not under the current key is gone for good, and that is one: from now on nothing plain
+ * is taken for ours. A log that has failed cannot keep that, and says so itself. */
+static void
+note_sealed(const struct brd_engine *engine)
+{
+    enum brd_status ignored = BRD_OK;
+
+    if (keys_ring(engine) != NULL)
+        ignored = brd_wal_note_sealed(engine->wal);
+    (void)ignored;
+}
+
 static void
 tell_done(const struct brd_keyring *ring)
 {
@@ -169,6 +184,8 @@ keys_look(struct brd_engine *engine)
             survey.pending++; /* what went may come back */
         }
     }
+    if (survey.pending == 0)
+        note_sealed(engine);
     atomic_store_explicit(&keys->pending, survey.pending, memory_order_relaxed);
     brd_mutex_unlock(&keys->lock);
     if (before > 0 && survey.pending == 0)
@@ -198,6 +215,7 @@ change_ring(struct brd_engine *engine, const struct brd_keyring *ring,
     struct survey survey = { .ring = ring };
     const uint8_t *current = brd_keyring_current(keys_ring(engine));
     int result = look_at_files(engine, &survey);
+    enum brd_status status;
 
     if (result != 0) {
         snprintf(error->text, sizeof(error->text), "cannot look at the files of %s: %s",
@@ -209,7 +227,13 @@ change_ring(struct brd_engine *engine, const struct brd_keyring *ring,
     /* No file need be there yet that was begun under it a moment ago. */
     if (!brd_keyring_has(ring, current))
         return refuse(error, "what is being written", current);
-    brd_wal_set_keys(engine->wal, ring);
+    status = brd_wal_set_keys(engine->wal, ring);
+    if (status != BRD_OK) {
+        snprintf(error->text, sizeof(error->text),
+                 "%s/meta must say first that not all is encrypted any more, and cannot be written",
+                 engine->options.data_dir);
+        return status;
+    }
     atomic_store_explicit(&engine->keys.ring, ring, memory_order_release);
     atomic_store_explicit(&engine->keys.pending, survey.pending, memory_order_relaxed);
     engine->keys.changes++;

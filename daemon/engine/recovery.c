@@ -134,11 +134,22 @@ io_of(const struct brd_engine *engine)
     return engine->options.io != NULL ? engine->options.io : brd_io_real();
 }
 
+/* What the log tells of snapshots, before it was read. */
+static struct brd_snapshot_log
+log_of(const struct brd_engine *engine)
+{
+    return (struct brd_snapshot_log){ .uuid = brd_wal_uuid(engine->wal),
+                                      .base_version = brd_wal_base_version(engine->wal),
+                                      .end_version = UINT64_MAX,
+                                      .all_sealed = brd_wal_all_sealed(engine->wal) };
+}
+
 /* The snapshot of this version; 0: there is none. */
 static enum brd_status
 load_snapshot(struct replay *replay, uint64_t version)
 {
     struct brd_engine *engine = replay->redo.engine;
+    const struct brd_snapshot_log log = log_of(engine);
     struct load load = { .engine = engine, .progress = on_block, .arg = replay };
     struct brd_snapshot_error error = { .text = "" };
     enum brd_status status;
@@ -154,8 +165,7 @@ load_snapshot(struct replay *replay, uint64_t version)
         free(path);
         return redo_give_up(&replay->redo, status, "%s", error.text);
     }
-    status = snapshot_check_fit(&load.reader.info, path, version, brd_wal_uuid(engine->wal),
-                                brd_wal_base_version(engine->wal), UINT64_MAX, &error);
+    status = snapshot_check_fit(&load.reader.info, path, version, &log, &error);
     status = status == BRD_OK ? load_run(&load, replay->redo.error)
                               : redo_give_up(&replay->redo, status, "%s", error.text);
     engine->snapshot = load.reader.info;
@@ -188,17 +198,16 @@ check_end(struct replay *replay)
 {
     struct brd_engine *engine = replay->redo.engine;
     const struct brd_snapshot_info *info = &engine->snapshot;
-    uint64_t base_version = brd_wal_base_version(engine->wal);
-    uint64_t end_version = engine->recovered.last_version;
+    struct brd_snapshot_log log = log_of(engine);
     struct brd_snapshot_error error;
     enum brd_status status;
 
-    if (end_version < base_version)
-        end_version = base_version;
+    log.end_version = engine->recovered.last_version;
+    if (log.end_version < log.base_version)
+        log.end_version = log.base_version;
     if (info->start_version == 0)
         return BRD_OK;
-    status = snapshot_check_fit(info, engine->options.data_dir, info->start_version,
-                                brd_wal_uuid(engine->wal), base_version, end_version, &error);
+    status = snapshot_check_fit(info, engine->options.data_dir, info->start_version, &log, &error);
     return status == BRD_OK ? BRD_OK : redo_give_up(&replay->redo, status, "%s", error.text);
 }
 
@@ -438,7 +447,8 @@ static enum brd_status
 choose_snapshot(struct replay *replay, uint64_t *out_version, uint64_t *out_earliest)
 {
     struct brd_engine *engine = replay->redo.engine;
-    const uint64_t base_version = brd_wal_base_version(engine->wal);
+    const struct brd_snapshot_log log = log_of(engine);
+    const uint64_t base_version = log.base_version;
     const char *dir = engine->options.data_dir;
     struct brd_snapshot_error error = { .text = "" };
     struct brd_snapshot_file *files = NULL;
@@ -446,8 +456,7 @@ choose_snapshot(struct replay *replay, uint64_t *out_version, uint64_t *out_earl
     size_t count = 0;
     size_t i;
 
-    status = brd_snapshot_list(io_of(engine), keys_ring(engine), dir, brd_wal_uuid(engine->wal),
-                               &files, &count, &error);
+    status = brd_snapshot_list(io_of(engine), keys_ring(engine), dir, &log, &files, &count, &error);
     if (status != BRD_OK)
         return redo_give_up(&replay->redo, status, "%s", error.text);
     *out_version = 0;
@@ -468,9 +477,8 @@ choose_snapshot(struct replay *replay, uint64_t *out_version, uint64_t *out_earl
         if (count == 0)
             status = snapshot_check_none(dir, base_version, &error);
         else if (files[0].status == BRD_OK)
-            status =
-                snapshot_check_fit(&files[0].info, files[0].path, files[0].start_version,
-                                   brd_wal_uuid(engine->wal), base_version, UINT64_MAX, &error);
+            status = snapshot_check_fit(&files[0].info, files[0].path, files[0].start_version, &log,
+                                        &error);
         else
             text = files[0].error.text;
         if (status == BRD_OK)

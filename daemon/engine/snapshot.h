@@ -215,14 +215,10 @@ snapshot_verify(const struct brd_io *io, const struct brd_keyring *keys, const c
 /* Does the snapshot at path belong to this log?
  *
  * name_version   in the file's name
- * uuid           of the data directory
- * base_version   below everything that the log holds
- * end_version    the newest that it holds; UINT64_MAX: not known yet
  * Returns BRD_OK or BRD_CORRUPT. Pure. */
 BRD_MUST_CHECK enum brd_status
 snapshot_check_fit(const struct brd_snapshot_info *info, const char *path, uint64_t name_version,
-                   struct brd_bytes uuid, uint64_t base_version, uint64_t end_version,
-                   struct brd_snapshot_error *error);
+                   const struct brd_snapshot_log *log, struct brd_snapshot_error *error);
 
 /* There is no snapshot: is that right for a log that begins at base_version?
  * Returns BRD_OK or BRD_CORRUPT. Pure. */

@@ -102,28 +102,33 @@ brd_snapshot_path(const char *data_dir, uint64_t start_version)
 
 enum brd_status
 snapshot_check_fit(const struct brd_snapshot_info *info, const char *path, uint64_t name_version,
-                   struct brd_bytes uuid, uint64_t base_version, uint64_t end_version,
-                   struct brd_snapshot_error *error)
+                   const struct brd_snapshot_log *log, struct brd_snapshot_error *error)
 {
-    if (!brd_bytes_equal(brd_bytes(info->uuid, sizeof(info->uuid)), uuid))
+    static const uint8_t plain[sizeof(info->key_id)];
+
+    if (log->all_sealed && memcmp(info->key_id, plain, sizeof(plain)) == 0)
+        return snapshot_damage(error, path, 0,
+                               "it is not encrypted, and all files of the directory were; "
+                               "brindle-wal repair takes it out");
+    if (!brd_bytes_equal(brd_bytes(info->uuid, sizeof(info->uuid)), log->uuid))
         return snapshot_damage(error, path, 0, "it belongs to another data directory");
     if (info->start_version != name_version)
         return snapshot_error(error, BRD_CORRUPT, path, 0,
                               "%s is damaged at offset 0: it is the snapshot of version %" PRIu64
                               " under another name",
                               path, info->start_version);
-    if (info->start_version < base_version)
+    if (info->start_version < log->base_version)
         return snapshot_error(error, BRD_CORRUPT, path, 0,
                               "%s begins at version %" PRIu64
                               ", but the log goes back only to %" PRIu64
                               ": a newer snapshot, or a part of the log, is missing",
-                              path, info->start_version, base_version);
-    if (info->end_version > end_version)
+                              path, info->start_version, log->base_version);
+    if (info->end_version > log->end_version)
         return snapshot_error(error, BRD_CORRUPT, path, 0,
                               "the log ends at version %" PRIu64
                               ", but the snapshot of version %" PRIu64
                               " in %s has seen version %" PRIu64 ": a part of the log is gone",
-                              end_version, info->start_version, path, info->end_version);
+                              log->end_version, info->start_version, path, info->end_version);
     return BRD_OK;
 }
 
@@ -174,7 +179,7 @@ snapshot_newest(const struct brd_io *io, const char *data_dir, uint64_t *out_sta
 
 enum brd_status
 brd_snapshot_check(const struct brd_io *io, const struct brd_keyring *keys, const char *data_dir,
-                   struct brd_bytes uuid, uint64_t base_version, uint64_t end_version, bool whole,
+                   const struct brd_snapshot_log *log, bool whole,
                    struct brd_snapshot_info *out_info, struct brd_snapshot_error *out_error)
 {
     struct snapshot_reader reader;
@@ -185,7 +190,7 @@ brd_snapshot_check(const struct brd_io *io, const struct brd_keyring *keys, cons
     *out_info = (struct brd_snapshot_info){ 0 };
     status = snapshot_newest(io, data_dir, &version, out_error);
     if (status == BRD_NOT_FOUND)
-        return snapshot_check_none(data_dir, base_version, out_error);
+        return snapshot_check_none(data_dir, log->base_version, out_error);
     if (status != BRD_OK)
         return status;
     path = snapshot_path(data_dir, version);
@@ -201,8 +206,7 @@ brd_snapshot_check(const struct brd_io *io, const struct brd_keyring *keys, cons
         }
     }
     if (status == BRD_OK)
-        status =
-            snapshot_check_fit(out_info, path, version, uuid, base_version, end_version, out_error);
+        status = snapshot_check_fit(out_info, path, version, log, out_error);
     free(path);
     return status;
 }
@@ -289,8 +293,12 @@ newer_first(const void *a, const void *b)
 /* Read one to its end. Returns BRD_OK also where it is damaged. */
 static enum brd_status
 judge_file(const struct brd_io *io, const struct brd_keyring *keys, const char *data_dir,
-           struct brd_bytes uuid, struct brd_snapshot_file *file, struct brd_snapshot_error *error)
+           const struct brd_snapshot_log *log, struct brd_snapshot_file *file,
+           struct brd_snapshot_error *error)
 {
+    const struct brd_snapshot_log itself = { .uuid = log->uuid,
+                                             .end_version = UINT64_MAX,
+                                             .all_sealed = log->all_sealed };
     char *path = snapshot_path(data_dir, file->start_version);
     int result;
     int fd;
@@ -306,8 +314,8 @@ judge_file(const struct brd_io *io, const struct brd_keyring *keys, const char *
         return snapshot_io_error(error, result, "read", file->path);
     file->status = snapshot_verify(io, keys, file->path, &file->info, &file->error);
     if (file->status == BRD_OK)
-        file->status = snapshot_check_fit(&file->info, file->path, file->start_version, uuid, 0,
-                                          UINT64_MAX, &file->error);
+        file->status =
+            snapshot_check_fit(&file->info, file->path, file->start_version, &itself, &file->error);
     if (file->status == BRD_OK || file->status == BRD_CORRUPT || file->status == BRD_WRONG_KEY)
         return BRD_OK;
     *error = file->error;
@@ -316,8 +324,8 @@ judge_file(const struct brd_io *io, const struct brd_keyring *keys, const char *
 
 enum brd_status
 brd_snapshot_list(const struct brd_io *io, const struct brd_keyring *keys, const char *data_dir,
-                  struct brd_bytes uuid, struct brd_snapshot_file **out_files, size_t *out_count,
-                  struct brd_snapshot_error *out_error)
+                  const struct brd_snapshot_log *log, struct brd_snapshot_file **out_files,
+                  size_t *out_count, struct brd_snapshot_error *out_error)
 {
     struct listing listing = { .files = NULL };
     enum brd_status status = BRD_OK;
@@ -332,7 +340,7 @@ brd_snapshot_list(const struct brd_io *io, const struct brd_keyring *keys, const
     if (listing.count > 0)
         qsort(listing.files, listing.count, sizeof(*listing.files), newer_first);
     for (i = 0; status == BRD_OK && i < listing.count; i++)
-        status = judge_file(io, keys, data_dir, uuid, &listing.files[i], out_error);
+        status = judge_file(io, keys, data_dir, log, &listing.files[i], out_error);
     if (status != BRD_OK) {
         free(listing.files);
         return status;

@@ -231,11 +231,13 @@ check_file(const struct brd_engine *engine, const struct snapshot_reader *reader
 {
     const struct brd_snapshot_info *info = &reader->info;
     const uint32_t epoch = brd_wal_epoch(engine->wal);
+    const struct brd_snapshot_log log = { .uuid = brd_wal_uuid(engine->wal),
+                                          .end_version = UINT64_MAX,
+                                          .all_sealed = brd_wal_all_sealed(engine->wal) };
     struct brd_wal_identity identity;
     struct brd_snapshot_error error;
 
-    if (snapshot_check_fit(info, reader->path, version, brd_wal_uuid(engine->wal), 0, UINT64_MAX,
-                           &error) != BRD_OK) {
+    if (snapshot_check_fit(info, reader->path, version, &log, &error) != BRD_OK) {
         snprintf(out_error->text, sizeof(out_error->text), "%s", error.text);
         return BRD_CORRUPT;
     }

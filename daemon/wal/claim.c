@@ -113,6 +113,8 @@ make_identity(struct brd_wal *wal, struct brd_wal_error *error)
     status = meta_use_key(&wal->found, wal->keys, &seal);
     if (status != BRD_OK)
         return error_set(error, status, path, 0, "out of memory");
+    if (seal != NULL)
+        wal->found.slot.flags |= META_ALL_SEALED; /* there is no file yet */
     result = meta_create(io, wal->dir, &wal->found, seal);
     brd_seal_close(&seal);
     return result == 0 ? BRD_OK : error_io(error, result, "create", path);

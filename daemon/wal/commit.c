@@ -38,6 +38,9 @@
  * Keys may change while all this goes on (commit_set_keys): a segment that was prepared under
  * the old one is prepared again, and the syncer stores meta twice, once in each slot. The
  * segment that is being written stays under its key until it is full or a rotation is asked for.
+ * Meta may say that no file is plain. It does in neither slot before a plain segment is prepared
+ * (commit_set_keys waits for that), and only when none is left, not even one that the writer has
+ * taken and not begun (commit_note_sealed).
  *
  * Waits are on the real monotonic clock, decisions on the options' clock: a test
  * with a fake one gets its decisions within a tick of moving it. */
@@ -126,8 +129,11 @@ take_next_segment(struct commit *commit)
     while (commit->next == NULL && commit->next_failed < commit->next_asks)
         brd_cond_wait(&commit->files_wake, &commit->lock);
     segment = commit->next;
+    commit->taken = segment;
     commit->next = NULL;
     commit->writer_waits = false; /* one is enough, where the disk is low */
+    BRD_CHECK(segment == NULL || segment->seal != NULL ||
+              (!commit->meta_all_sealed[0] && !commit->meta_all_sealed[1]));
     brd_mutex_unlock(&commit->lock);
     atomic_store_explicit(&commit->hurry, false, memory_order_relaxed);
     return segment;
@@ -162,10 +168,14 @@ rotate(struct commit *commit, uint64_t base_version)
          * file stays, or there would be a gap before one that is prepared. */
         atomic_fetch_add_explicit(&commit->write_errors, 1, memory_order_relaxed);
         commit_poison(commit, "write to", segment->path, result);
+        brd_mutex_lock(&commit->lock);
+        commit->taken = NULL;
+        brd_mutex_unlock(&commit->lock);
         segment_close(commit->io, &segment);
         return false;
     }
     brd_mutex_lock(&commit->lock);
+    commit->taken = NULL;
     *commit->sealed_tail = old;
     commit->sealed_tail = &old->next;
     commit->current = segment;
@@ -461,12 +471,55 @@ commit_release(struct commit *commit, uint64_t version)
     return status;
 }
 
-void
+/* Is none of the segments plain, nor will the next one be? Caller holds the lock. */
+static bool
+log_is_sealed(const struct commit *commit) BRD_REQUIRES(&commit->lock)
+{
+    return !keys_is_plain(brd_keyring_current(commit->keys)) &&
+           (commit->next == NULL || commit->next->seal != NULL) &&
+           (commit->taken == NULL || commit->taken->seal != NULL) &&
+           retention_is_sealed(&commit->retention);
+}
+
+/* Let the syncer store in both slots of meta whether all is sealed. Caller holds the lock. */
+static enum brd_status
+say_sealed(struct commit *commit, bool all_sealed) BRD_REQUIRES(&commit->lock)
+{
+    enum brd_status status = BRD_OK;
+
+    commit->all_sealed = all_sealed;
+    brd_cond_signal(&commit->sync_wake);
+    while (status == BRD_OK &&
+           (commit->meta_all_sealed[0] != all_sealed || commit->meta_all_sealed[1] != all_sealed))
+        status = wait_turn(commit);
+    return status;
+}
+
+enum brd_status
+commit_note_sealed(struct commit *commit)
+{
+    enum brd_status status = BRD_OK;
+
+    brd_mutex_lock(&commit->lock);
+    if (log_is_sealed(commit))
+        status = say_sealed(commit, true);
+    brd_mutex_unlock(&commit->lock);
+    return status;
+}
+
+enum brd_status
 commit_set_keys(struct commit *commit, const struct brd_keyring *keys)
 {
+    enum brd_status status = BRD_OK;
     struct segment *stale = NULL;
 
     brd_mutex_lock(&commit->lock);
+    if (keys_is_plain(brd_keyring_current(keys)))
+        status = say_sealed(commit, false);
+    if (status != BRD_OK) {
+        brd_mutex_unlock(&commit->lock);
+        return status;
+    }
     commit->keys = keys;
     if (keys != NULL)
         commit->keep_spares = false;
@@ -483,6 +536,7 @@ commit_set_keys(struct commit *commit, const struct brd_keyring *keys)
     /* What cannot go counts as under another key (under.c). */
     if (keys != NULL && commit_drop_spares(commit) != BRD_OK)
         brd_diag_warning("not all bytes of earlier lives of the log's files are gone");
+    return BRD_OK;
 }
 
 bool

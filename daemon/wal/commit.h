@@ -48,10 +48,13 @@ struct commit {
     /* Under lock. */
     const struct brd_keyring *keys; /* borrowed: what is begun is under its current key */
     uint8_t meta_keys[2][16];       /* under which the slots of meta are */
+    bool meta_all_sealed[2];        /* which of them say that nothing is plain */
+    bool all_sealed;                /* what both are to say */
     struct segment *current;        /* owned; its `end` is the writer's alone */
     struct segment *sealed;         /* owned list: full, not yet synced; oldest first */
     struct segment **sealed_tail;
-    struct segment *next; /* owned: prepared */
+    struct segment *next;  /* owned: prepared */
+    struct segment *taken; /* the writer's: it was next, and is current soon */
     uint64_t next_number;
     struct spares spares; /* what the next ones are made of */
     bool keep_spares;     /* false: no file is used again, and what is released goes */
@@ -160,10 +163,12 @@ BRD_MUST_CHECK enum brd_status commit_wait_synced(struct commit *commit, uint64_
 BRD_MUST_CHECK enum brd_status commit_release(struct commit *commit, uint64_t version);
 void commit_interrupt(struct commit *commit);
 BRD_MUST_CHECK enum brd_status commit_drop_spares(struct commit *commit);
-void commit_set_keys(struct commit *commit, const struct brd_keyring *keys);
+BRD_MUST_CHECK enum brd_status
+commit_set_keys(struct commit *commit, const struct brd_keyring *keys);
+BRD_MUST_CHECK enum brd_status commit_note_sealed(struct commit *commit);
 bool commit_is_under(struct commit *commit, const uint8_t *key_id);
 
-/* Let others see under which keys meta is; for whoever has stored it. */
+/* Let others see what meta says of keys; for whoever has stored it. */
 void commit_publish_meta(struct commit *commit);
 
 /* Nothing is written any more: reports it once, closes the queue. Any thread,

@@ -135,13 +135,14 @@ write_meta(struct job *job)
 {
     struct meta_slot *slot = &job->meta.slot;
     const struct log_end *end = &job->end;
+    const struct log_segment *last = end->kept > 0 ? &job->map.segments[end->kept - 1] : NULL;
     struct brd_seal *seal = NULL;
     enum brd_status status;
     int result;
 
     slot->flags &= ~META_CLEAN;
     slot->first_segment = end->kept > 0 ? job->map.segments[job->first].number : 0;
-    slot->newest_segment = end->kept > 0 ? job->map.segments[end->kept - 1].number : 0;
+    meta_set_newest(slot, last != NULL ? last->number : 0, last != NULL ? last->header.salt : NULL);
     slot->synced_lsn = end->lsn;
     slot->last_version = end->last_version;
     if (slot->ceiling <= end->last_version)

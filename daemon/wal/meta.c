@@ -78,7 +78,8 @@ slot_verify(const uint8_t *sector, const struct meta_slot *slot, const struct br
             const char *path, uint64_t offset, struct brd_wal_error *error)
 {
     bool sealed = (slot->flags & META_SEALED) != 0;
-    bool same = sealed != keys_is_plain(slot->key_id);
+    bool same =
+        sealed != keys_is_plain(slot->key_id) && (sealed || (slot->flags & META_ALL_SEALED) == 0);
     uint8_t bare[META_SLOT_BYTES];
     struct brd_seal *seal = NULL;
     enum brd_status status = BRD_OK;
@@ -111,6 +112,14 @@ static uint64_t
 slot_offset(uint64_t generation)
 {
     return generation % 2 * META_PAGE_BYTES;
+}
+
+/* What slot i is from now on. */
+static void
+note_slot(struct meta *meta, int i, const struct meta_slot *slot)
+{
+    memcpy(meta->slot_keys[i], slot->key_id, sizeof(meta->slot_keys[i]));
+    meta->slot_all_sealed[i] = (slot->flags & META_ALL_SEALED) != 0;
 }
 
 enum brd_status
@@ -161,7 +170,7 @@ meta_parse(struct brd_bytes bytes, const char *path, const struct brd_keyring *k
     out_meta->slot = slots[best];
     out_meta->doubtful = verdicts[1 - best] == SLOT_BAD;
     for (i = 0; i < 2; i++)
-        memcpy(out_meta->slot_keys[i], slots[verdicts[i] == SLOT_VALID ? i : best].key_id, 16);
+        note_slot(out_meta, i, &slots[verdicts[i] == SLOT_VALID ? i : best]);
     return BRD_OK;
 }
 
@@ -207,6 +216,24 @@ out:
 }
 
 void
+meta_set_newest(struct meta_slot *slot, uint64_t number, const uint8_t *salt)
+{
+    slot->newest_segment = number;
+    if (salt != NULL)
+        memcpy(slot->newest_salt, salt, sizeof(slot->newest_salt));
+    else
+        memset(slot->newest_salt, 0, sizeof(slot->newest_salt));
+}
+
+bool
+meta_knows_newest(const struct meta_slot *slot)
+{
+    static const uint8_t none[sizeof(slot->newest_salt)];
+
+    return memcmp(slot->newest_salt, none, sizeof(none)) != 0;
+}
+
+void
 meta_tell(const struct meta *meta, struct brd_wal_identity *out_identity)
 {
     const struct meta_slot *slot = &meta->slot;
@@ -220,6 +247,7 @@ meta_tell(const struct meta *meta, struct brd_wal_identity *out_identity)
         .synced_lsn = slot->synced_lsn,
         .last_version = slot->last_version,
         .clean = (slot->flags & META_CLEAN) != 0,
+        .all_sealed = (slot->flags & META_ALL_SEALED) != 0,
     };
     memcpy(out_identity->uuid, slot->uuid, sizeof(slot->uuid));
     memcpy(out_identity->key_ids, meta->slot_keys, sizeof(out_identity->key_ids));
@@ -239,7 +267,8 @@ meta_use_key(struct meta *meta, const struct brd_keyring *keys, struct brd_seal 
     if (status != BRD_OK)
         return status;
     memcpy(slot->key_id, key_id, sizeof(slot->key_id));
-    slot->flags = plain ? slot->flags & ~META_SEALED : slot->flags | META_SEALED;
+    slot->flags =
+        plain ? slot->flags & ~(META_SEALED | META_ALL_SEALED) : slot->flags | META_SEALED;
     return BRD_OK;
 }
 
@@ -256,8 +285,8 @@ meta_create(const struct brd_io *io, const char *dir, struct meta *meta, struct 
     result = slot_encode(&meta->slot, seal, bytes + slot_offset(1));
     if (result == 0)
         result = brd_file_replace(io, path, bytes, sizeof(bytes));
-    memcpy(meta->slot_keys[0], meta->slot.key_id, 16);
-    memcpy(meta->slot_keys[1], meta->slot.key_id, 16);
+    note_slot(meta, 0, &meta->slot);
+    note_slot(meta, 1, &meta->slot);
     free(path);
     return result;
 }
@@ -272,7 +301,7 @@ meta_store(const struct brd_io *io, int fd, struct meta *meta, struct brd_seal *
     result = slot_encode(&meta->slot, seal, sector);
     if (result != 0)
         return result;
-    memcpy(meta->slot_keys[meta->slot.generation % 2], meta->slot.key_id, 16);
+    note_slot(meta, (int)(meta->slot.generation % 2), &meta->slot);
     result = brd_file_write(io, fd, sector, sizeof(sector), slot_offset(meta->slot.generation));
     CRASH_POINT("meta_written");
     return result != 0 ? result : io->fdatasync(io->ctx, fd);

@@ -18,7 +18,8 @@
 #define META_SLOT_BYTES  512
 #define META_CLEAN       UINT32_C(1) /* stopped in an orderly way; last_version is exact */
 #define META_SEALED      UINT32_C(2) /* signed with a key */
-#define META_FLAGS_KNOWN (META_CLEAN | META_SEALED)
+#define META_ALL_SEALED  UINT32_C(4) /* and no file of the directory is plain */
+#define META_FLAGS_KNOWN (META_CLEAN | META_SEALED | META_ALL_SEALED)
 
 struct meta_slot {
     uint64_t magic;
@@ -36,14 +37,17 @@ struct meta_slot {
     uint64_t time_ns;        /* the newest time that was used; never falls */
     uint8_t key_id[16];      /* zeros: not encrypted */
     uint8_t mac[16];         /* of the sector with this and checksum 0; zeros: not encrypted */
+    uint8_t
+        newest_salt[16]; /* of newest_segment; zeros: not known, as before there was the field */
 };
-static_assert(sizeof(struct meta_slot) == 128, "on-disk format");
+static_assert(sizeof(struct meta_slot) == 144, "on-disk format");
 
 /* What the rest of wal/ works with. */
 struct meta {
     struct meta_slot slot;
     bool doubtful;            /* the other slot was damaged: this may be the older one */
     uint8_t slot_keys[2][16]; /* under which each slot is; where one holds nothing, as the other */
+    bool slot_all_sealed[2];  /* which of them say META_ALL_SEALED, likewise */
 };
 
 /* Read DIR/meta.
@@ -59,11 +63,15 @@ BRD_MUST_CHECK enum brd_status
 meta_parse(struct brd_bytes bytes, const char *path, const struct brd_keyring *keys,
            struct meta *out_meta, struct brd_wal_error *error);
 
-/* What is stored from now on is under the ring's current key, if any (NULL is fine). out_seal,
- * for brd_seal_close, goes to the two below; NULL without a key. BRD_OK or BRD_OUT_OF_MEMORY (then
- * nothing has changed). */
+/* What is stored from now on is under the ring's current key, if any (NULL is fine); without
+ * one META_ALL_SEALED goes. out_seal, for brd_seal_close, goes to the two below; NULL without a key.
+ * BRD_OK or BRD_OUT_OF_MEMORY (then nothing has changed). */
 BRD_MUST_CHECK enum brd_status
 meta_use_key(struct meta *meta, const struct brd_keyring *keys, struct brd_seal **out_seal);
+
+/* Which segment is the newest; salt NULL: it is not known, or there is none. */
+void meta_set_newest(struct meta_slot *slot, uint64_t number, const uint8_t *salt);
+bool meta_knows_newest(const struct meta_slot *slot);
 
 /* What a slot says, as the front of the log shows it. */
 void meta_tell(const struct meta *meta, struct brd_wal_identity *out_identity);

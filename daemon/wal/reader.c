@@ -8,7 +8,9 @@
  * that was prepared and never begun, or whose beginning was lost. So is half
  * a header: something with only zeros behind it, or the front of one that would be
  * right here, with an earlier life of the file behind it: groups are written after
- * the whole header. Where meta says that the header was durable, all these are damage too.
+ * the whole header. Where meta says that the header was durable, all these are damage too. And
+ * where meta tells more of what was there (the newest segment's salt, that nothing came behind it,
+ * that nothing was plain) what does not agree was put there by somebody else (check_known).
  *
  * log_walk follows the groups: each has the position, the epoch and the salted
  * checksum that its place asks for, and continues the versions of the one before.
@@ -25,8 +27,8 @@
  * Keys have no part in this: checksums cover what is on the disk. What is whole must also
  * be what was written: the header of an encrypted segment is signed, and each of its groups
  * has a tag. Where one is not right that is damage, whatever follows. A segment that says
- * that it is not encrypted is read as such, among others that are: logs are so while
- * encryption is being turned on.
+ * that it is not encrypted is read as such, among others that are, unless meta says that all
+ * are: logs are so while encryption is being turned on.
  *
  * The end is silent where only zeros follow, or, in a recycled segment, bytes of
  * an earlier life: all but what begins like a group of the very position that it is
@@ -151,6 +153,37 @@ is_half_header(const uint8_t *page, uint64_t number, const struct meta_slot *met
            agrees(page, size, offsetof(struct segment_header, number), &wanted.number, 8);
 }
 
+/* Can it be what meta tells of? Where meta is signed this is what keeps out files of who has no key,
+ * and those of another life of the directory (a backup that was restored and written to): what is
+ * below the newest segment is bound to it by salts (check_link). */
+static enum brd_status
+check_known(const struct log_segment *segment, const struct meta_slot *meta,
+            struct brd_wal_error *error)
+{
+    const struct segment_header *header = &segment->header;
+    const char *why = NULL;
+
+    if ((header->flags & SEGMENT_SEALED) == 0 && (meta->flags & META_ALL_SEALED) != 0)
+        why =
+            "it is not encrypted, and all files of the directory were; brindle-wal repair takes it "
+            "out";
+    else if (segment->number == meta->newest_segment && meta_knows_newest(meta) &&
+             memcmp(header->salt, meta->newest_salt, sizeof(header->salt)) != 0)
+        why = "it is not the segment that was written here under this number; bring that back, or "
+              "brindle-wal repair keeps what is before it";
+    else if (segment->number > meta->newest_segment && meta_knows_newest(meta) &&
+             (meta->flags & META_CLEAN) != 0)
+        why = "the last stop was orderly, and there was no such segment; brindle-wal repair takes "
+              "it out";
+    else if (segment->number > meta->newest_segment && header->start_lsn < meta->synced_lsn)
+        why = "it begins before what had been synced when there was no such segment; brindle-wal "
+              "repair takes it out";
+    if (why == NULL)
+        return BRD_OK;
+    return error_set(error, BRD_CORRUPT, segment->path, 0, "%s is damaged at offset 0: %s",
+                     segment->path, why);
+}
+
 /* Read the header page and judge it by itself. */
 static enum brd_status
 load_header(const struct brd_io *io, struct log_segment *segment, const struct brd_keyring *keys,
@@ -215,6 +248,9 @@ load_header(const struct brd_io *io, struct log_segment *segment, const struct b
     if (segment->header.start_lsn % GROUP_ALIGN != 0)
         return error_set(error, BRD_CORRUPT, path, 0,
                          "%s is damaged at offset 0: its header makes no sense", path);
+    status = check_known(segment, meta, error);
+    if (status != BRD_OK)
+        return status;
     segment->begun = true;
     return verified ? BRD_OK : segment_verify(page, &segment->header, keys, path, error);
 }

@@ -163,6 +163,8 @@ walk_stretch(const struct brd_io *io, const char *dir, const struct brd_keyring 
             stretch->damage = status == BRD_CORRUPT ? *error : map_error;
         stretch->base_version = map.segments[0].header.base_version;
         stretch->last_segment = map.segments[end.kept - 1].number;
+        memcpy(stretch->last_salt, map.segments[end.kept - 1].header.salt,
+               sizeof(stretch->last_salt));
         stretch->end_lsn = end.lsn;
         stretch->end_offset = end.end_offset;
         stretch->last_version = end.last_version;
@@ -333,10 +335,10 @@ cut_segment(const struct brd_io *io, const char *path, uint64_t end_offset)
     return result;
 }
 
-/* An empty segment without a predecessor. */
+/* An empty segment without a predecessor, which is the newest one. */
 static int
 make_segment(const struct brd_io *io, const char *dir, const struct brd_keyring *keys,
-             const struct meta_slot *slot, uint64_t number, uint64_t base_version, uint64_t now_ns)
+             struct meta_slot *slot, uint64_t number, uint64_t base_version, uint64_t now_ns)
 {
     struct segment_header header = {
         .base_version = base_version,
@@ -355,6 +357,7 @@ make_segment(const struct brd_io *io, const char *dir, const struct brd_keyring 
         result = segment_begin(io, segment, &header);
     if (result == 0)
         result = io->fdatasync(io->ctx, segment->fd);
+    meta_set_newest(slot, number, segment->header.salt);
     segment_close(io, &segment);
     return result;
 }
@@ -394,12 +397,13 @@ begin_anew(const struct brd_io *io, const char *dir, const struct brd_keyring *k
 {
     uint64_t number = survey->number_count > 0 ? survey->numbers[survey->number_count - 1] + 1 : 1;
 
-    slot->first_segment = slot->newest_segment = 0;
+    slot->first_segment = 0;
+    meta_set_newest(slot, 0, NULL);
     slot->synced_lsn = 0;
     slot->last_version = base_version;
     if (base_version == 0)
         return 0;
-    slot->first_segment = slot->newest_segment = number;
+    slot->first_segment = number;
     return make_segment(io, dir, keys, slot, number, base_version, wall_ns());
 }
 
@@ -440,7 +444,7 @@ brd_wal_mend(const struct brd_io *io, const char *dir, const struct brd_keyring 
         free(path);
         slot->first_segment = stretch->first_segment;
         if (slot->newest_segment > stretch->last_segment)
-            slot->newest_segment = stretch->last_segment;
+            meta_set_newest(slot, stretch->last_segment, stretch->last_salt);
         if (slot->synced_lsn > stretch->end_lsn)
             slot->synced_lsn = stretch->end_lsn;
         slot->last_version = stretch->last_version;
@@ -478,10 +482,12 @@ brd_wal_create(const struct brd_io *io, const char *dir, const struct brd_wal_or
     status = meta_use_key(&meta, origin->keys, &seal);
     if (status != BRD_OK)
         return error_set(out_error, status, dir, 0, "out of memory");
+    if (seal != NULL)
+        meta.slot.flags |= META_ALL_SEALED;
     snprintf(path, sizeof(path), "%s/wal", dir);
     result = brd_file_make_dir(io, path);
     if (result == 0 && origin->base_version != 0) {
-        meta.slot.first_segment = meta.slot.newest_segment = 1;
+        meta.slot.first_segment = 1;
         result =
             make_segment(io, dir, origin->keys, &meta.slot, 1, origin->base_version, wall_ns());
     }

@@ -1,6 +1,7 @@
 #include "wal/retain.h"
 
 #include "base/check.h"
+#include "wal/keys.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -60,6 +61,17 @@ retention_is_under(const struct retention *retention, const uint8_t *key_id)
 
     for (i = 0; i < retention->count; i++)
         if (memcmp(retention->kept[i].key_id, key_id, sizeof(retention->kept[i].key_id)) != 0)
+            return false;
+    return true;
+}
+
+bool
+retention_is_sealed(const struct retention *retention)
+{
+    size_t i;
+
+    for (i = 0; i < retention->count; i++)
+        if (keys_is_plain(retention->kept[i].key_id))
             return false;
     return true;
 }

@@ -41,6 +41,9 @@ size_t retention_covered(const struct retention *retention, uint64_t version);
 /* Are all of them under this key? */
 bool retention_is_under(const struct retention *retention, const uint8_t *key_id);
 
+/* Is each of them under some key? */
+bool retention_is_sealed(const struct retention *retention);
+
 /* Forget the oldest n. */
 void retention_drop(struct retention *retention, size_t n);
 

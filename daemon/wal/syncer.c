@@ -106,6 +106,9 @@ commit_publish_meta(struct commit *commit)
 {
     brd_mutex_lock(&commit->lock);
     memcpy(commit->meta_keys, commit->meta.slot_keys, sizeof(commit->meta_keys));
+    memcpy(commit->meta_all_sealed, commit->meta.slot_all_sealed, sizeof(commit->meta_all_sealed));
+    if (commit->waiting > 0)
+        brd_cond_broadcast(&commit->turn_done);
     brd_mutex_unlock(&commit->lock);
 }
 
@@ -135,6 +138,33 @@ follow_keys(struct commit *commit)
     commit->meta_ring = keys;
     if (store_meta(commit, version, lsn))
         (void)store_meta(commit, version, lsn);
+}
+
+/* Is meta to say something else of whether all is sealed? In both slots: the one that is the older
+ * one then may be all that is left of it. */
+static void
+follow_sealing(struct commit *commit)
+{
+    uint64_t version = atomic_load_explicit(&commit->synced_version, memory_order_relaxed);
+    uint64_t lsn = atomic_load_explicit(&commit->synced_lsn, memory_order_relaxed);
+    struct meta *meta = &commit->meta;
+    bool wanted;
+
+    brd_mutex_lock(&commit->lock);
+    wanted = commit->all_sealed;
+    brd_mutex_unlock(&commit->lock);
+    if (BRD_LIKELY(meta->slot_all_sealed[0] == wanted && meta->slot_all_sealed[1] == wanted))
+        return;
+    if (wanted && (meta->slot.flags & META_SEALED) == 0)
+        return; /* there was no memory for that yet (follow_keys) */
+    meta->slot.flags &= ~META_ALL_SEALED;
+    if (wanted)
+        meta->slot.flags |= META_ALL_SEALED;
+    if (!store_meta(commit, version, lsn))
+        return;
+    CRASH_POINT("sealing_noted_once");
+    (void)store_meta(commit, version, lsn);
+    CRASH_POINT("sealing_noted");
 }
 
 static void
@@ -219,7 +249,7 @@ sync_written(struct commit *commit)
     if (result != 0)
         return;
     if (current->header.number > commit->meta.slot.newest_segment) {
-        commit->meta.slot.newest_segment = current->header.number;
+        meta_set_newest(&commit->meta.slot, current->header.number, current->header.salt);
         if (!store_meta(commit, version, lsn))
             return;
     }
@@ -441,6 +471,8 @@ commit_syncer(void *arg)
         beat(commit);
         if (!commit_is_poisoned(commit))
             follow_keys(commit);
+        if (!commit_is_poisoned(commit))
+            follow_sealing(commit);
         if (!commit_is_poisoned(commit) && (ceiling_is_near(commit) || meta_is_behind(commit)))
             (void)store_meta(commit,
                              atomic_load_explicit(&commit->synced_version, memory_order_relaxed),

@@ -17,7 +17,9 @@
  *         2. remove what lies behind the end, newest first, each made durable, so
  *            that no gap is ever left;
  *         3. meta: the new epoch (never used before, not even by a start that was
- *            cut short here) and a ceiling above every version ever issued;
+ *            cut short here) and a ceiling above every version ever issued. In both slots:
+ *            what comes next may contradict what either says of an orderly stop, or of
+ *            keys;
  *         4. a new segment that says where the log had ended, then meta again,
  *            so that it can no longer go missing unnoticed;
  *         5. remove what lies before meta's first segment, which a release (syncer.c)
@@ -333,6 +335,13 @@ version_floor(const struct brd_wal *wal)
     return floor > wal->end.last_version ? floor : wal->end.last_version;
 }
 
+/* The segment that the log ends in; NULL: there is none. */
+static const struct log_segment *
+last_kept(const struct brd_wal *wal)
+{
+    return wal->end.kept > 0 ? &wal->map.segments[wal->end.kept - 1] : NULL;
+}
+
 static enum brd_status
 store_meta(struct brd_wal *wal, struct brd_wal_error *error)
 {
@@ -348,6 +357,7 @@ begin_epoch(struct brd_wal *wal, struct brd_wal_error *error)
 {
     struct commit *commit = &wal->commit;
     struct meta_slot *slot = &commit->meta.slot;
+    const struct log_segment *last = last_kept(wal);
     enum brd_status status;
     char path[4096];
 
@@ -369,9 +379,19 @@ begin_epoch(struct brd_wal *wal, struct brd_wal_error *error)
     slot->ceiling = commit_ceiling(commit);
     slot->synced_lsn = wal->end.lsn;
     slot->last_version = wal->end.last_version;
+    /* Its header is durable by now, and whatever came behind it is gone. */
+    if (last != NULL && last->number >= slot->newest_segment)
+        meta_set_newest(slot, last->number, last->header.salt);
     commit_note_time(commit);
     commit->epoch = slot->epoch;
-    return store_meta(wal, error);
+    /* Twice: not even the slot that is the older one then may say that the last stop was orderly,
+     * when there is a new segment, or that nothing is plain, when that is. */
+    status = store_meta(wal, error);
+    CRASH_POINT("start_epoch_once");
+    if (status == BRD_OK)
+        status = store_meta(wal, error);
+    commit->all_sealed = (slot->flags & META_ALL_SEALED) != 0;
+    return status;
 }
 
 /* Small, and as small as the disk wants it. */
@@ -391,8 +411,7 @@ static enum brd_status
 begin_segment(struct brd_wal *wal, struct brd_wal_error *error)
 {
     struct commit *commit = &wal->commit;
-    const struct log_segment *last =
-        wal->end.kept > 0 ? &wal->map.segments[wal->end.kept - 1] : NULL;
+    const struct log_segment *last = last_kept(wal);
     uint64_t bytes = first_segment_bytes(commit);
     struct segment_header header = {
         .start_lsn = wal->end.lsn,
@@ -414,6 +433,8 @@ begin_segment(struct brd_wal *wal, struct brd_wal_error *error)
     if (result != 0)
         return error_io(error, result, "make a segment in", wal->dir);
     result = segment_seal(segment, wal->keys, header.uuid);
+    BRD_CHECK(result != 0 || segment->seal != NULL ||
+              (!commit->meta.slot_all_sealed[0] && !commit->meta.slot_all_sealed[1]));
     if (result == 0)
         result = segment_begin(wal->io, segment, &header);
     if (result == 0)
@@ -426,7 +447,7 @@ begin_segment(struct brd_wal *wal, struct brd_wal_error *error)
     }
     commit->current = segment;
     commit->next_number = segment->header.number + 1;
-    commit->meta.slot.newest_segment = segment->header.number;
+    meta_set_newest(&commit->meta.slot, segment->header.number, segment->header.salt);
     if (commit->meta.slot.first_segment == 0)
         commit->meta.slot.first_segment = segment->header.number;
     return store_meta(wal, error);
@@ -437,13 +458,10 @@ static void
 cut_last(struct brd_wal *wal)
 {
     const struct brd_io *io = wal->io;
-    const struct log_segment *last;
+    const struct log_segment *last = last_kept(wal);
     int fd;
 
-    if (wal->end.kept == 0)
-        return;
-    last = &wal->map.segments[wal->end.kept - 1];
-    if (last->file_bytes <= wal->end.end_offset)
+    if (last == NULL || last->file_bytes <= wal->end.end_offset)
         return;
     fd = io->open(io->ctx, last->path, O_RDWR);
     if (fd >= 0)
@@ -526,7 +544,7 @@ brd_wal_start(struct brd_wal *wal, struct brd_wal_error *out_error)
     CRASH_POINT("start_segment");
     if (status != BRD_OK)
         return status;
-    /* begin_epoch and begin_segment have stored meta, each in another slot. */
+    /* begin_epoch and begin_segment have stored meta, in both slots. */
     BRD_CHECK(memcmp(commit->meta.slot_keys[0], brd_keyring_current(wal->keys), 16) == 0 &&
               memcmp(commit->meta.slot_keys[1], brd_keyring_current(wal->keys), 16) == 0);
     commit_publish_meta(commit);
@@ -564,6 +582,8 @@ record_stop(struct brd_wal *wal)
     CRASH_POINT("stop_cut");
     if (result != 0)
         return result;
+    /* Nothing need have been synced in it since it began; its header is durable now. */
+    meta_set_newest(&commit->meta.slot, segment->header.number, segment->header.salt);
     commit->meta.slot.flags |= META_CLEAN;
     commit->meta.slot.synced_lsn = atomic_load_explicit(&commit->synced_lsn, memory_order_acquire);
     commit->meta.slot.last_version = brd_sequencer_last(commit->sequencer);
@@ -717,11 +737,24 @@ brd_wal_base_version(const struct brd_wal *wal)
                : 0;
 }
 
-void
+enum brd_status
 brd_wal_set_keys(struct brd_wal *wal, const struct brd_keyring *keys)
 {
     BRD_CHECK(wal->magic == WAL_MAGIC && wal->started);
-    commit_set_keys(&wal->commit, keys);
+    return commit_set_keys(&wal->commit, keys);
+}
+
+enum brd_status
+brd_wal_note_sealed(struct brd_wal *wal)
+{
+    BRD_CHECK(wal->magic == WAL_MAGIC && wal->started);
+    return commit_note_sealed(&wal->commit);
+}
+
+bool
+brd_wal_all_sealed(const struct brd_wal *wal)
+{
+    return (wal->found.slot.flags & META_ALL_SEALED) != 0;
 }
 
 bool

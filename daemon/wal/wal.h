@@ -270,9 +270,21 @@ uint64_t brd_wal_base_version(const struct brd_wal *wal);
 /* Other keys, after start. What is begun from now on is under the current one of keys, and soon
  * after both slots of meta are; the segment that is being written stays under its own until it
  * is full, or until brd_wal_rotate. keys must hold all keys that are in use, or be NULL where
- * none is; they are borrowed until close, as all that were given before stay. One thread at a
- * time, any. */
-void brd_wal_set_keys(struct brd_wal *wal, const struct brd_keyring *keys);
+ * none is; they are borrowed until close, as all that were given before stay. Where the current
+ * one is `plain`, meta no longer says that all is encrypted (below) on return, and no plain file may
+ * be made sooner: BRD_READ_ONLY or BRD_SHUTTING_DOWN where that cannot be stored, and nothing is
+ * changed then. One thread at a time, any, in this and the next. */
+BRD_MUST_CHECK enum brd_status
+brd_wal_set_keys(struct brd_wal *wal, const struct brd_keyring *keys);
+
+/* No file of the directory that is not the log's is plain, says the caller. Where no segment
+ * is, and there is a current key, meta says so from now on, durably and in both
+ * slots: a plain file is damage then. Returns BRD_OK (also where it is not so, or was said already),
+ * BRD_READ_ONLY or BRD_SHUTTING_DOWN. */
+BRD_MUST_CHECK enum brd_status brd_wal_note_sealed(struct brd_wal *wal);
+
+/* Did meta say so when the log was opened? A new directory does, where there is a key. */
+bool brd_wal_all_sealed(const struct brd_wal *wal);
 
 /* Are all segments that were begun, and both slots of meta, under the key of this id (zeros: not
  * encrypted)? After start all but segments of earlier lives are under the current key of the
@@ -323,6 +335,7 @@ struct brd_wal_identity {
     uint64_t first_segment, newest_segment;
     uint64_t synced_lsn, last_version;
     bool clean;             /* the last stop was orderly */
+    bool all_sealed;        /* no file of the directory is plain */
     uint8_t key_ids[2][16]; /* under which the two slots of meta are; zeros: not encrypted */
 };
 
@@ -376,7 +389,8 @@ struct brd_wal_stretch {
     uint64_t end_lsn, end_offset;         /* where it ends, and in the file of the last one */
     uint64_t base_version, last_version;  /* it holds what is above the one, up to the other */
     uint64_t records, bytes;
-    bool damaged; /* it ends where damage begins; else where the log does */
+    uint8_t last_salt[16]; /* of the last segment */
+    bool damaged;          /* it ends where damage begins; else where the log does */
     struct brd_wal_error damage;
 };
 
@@ -437,7 +451,8 @@ struct brd_wal_origin {
     uint64_t time_ns;      /* as brd_wal_time_ns */
     uint32_t epoch;
     uint8_t uuid[16];
-    const struct brd_keyring *keys; /* it is under the current one, if there is one */
+    const struct brd_keyring *keys; /* it is under the current one, if there is one, and so are
+                                       the files that the directory has besides */
 };
 
 /* Make an empty log in a directory that holds none, meta last. Durable on return. */

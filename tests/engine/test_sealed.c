@@ -694,7 +694,187 @@ START_TEST(a_file_that_cannot_be_removed_keeps_the_old_key_in_use)
 }
 END_TEST
 
+/* ---- Files that were put there ---- */
+
+/* Does a slot of meta say that no file is plain? (docs/formats.md) */
+static bool
+slot_says_sealed(int slot)
+{
+    struct brd_bytes meta = faulty_content(disk, "/data/meta");
+
+    ck_assert_uint_eq(meta.size, 8192);
+    return (word_at(meta.data + slot * 4096 + 44) & 4) != 0;
+}
+
+static bool
+meta_says_sealed(void)
+{
+    ck_assert_int_eq(slot_says_sealed(0), slot_says_sealed(1));
+    return slot_says_sealed(0);
+}
+
+/* A snapshot of one entry, under the key of these or plain, in place of whatever is there. */
+static void
+plant_snapshot(const char *dir, const struct brd_keyring *keys,
+               const struct snapshot_header *header)
+{
+    struct snapshot_writer writer;
+
+    ck_assert_int_eq(snapshot_create(&writer, faulty_io(disk), keys, dir, header), 0);
+    snapshot_add(&writer, header->start_version, 1, brd_bytes_of("k"), 0, brd_bytes_of("forged"));
+    ck_assert_int_eq(snapshot_flush(&writer, true), 0);
+    ck_assert_int_eq(snapshot_complete(&writer, header->start_version), 0);
+    ck_assert_int_eq(snapshot_publish(&writer), 0);
+}
+
+/* What may be in the header of a snapshot that is made of the version of the last write. */
+static struct snapshot_header
+header_of_now(void)
+{
+    struct snapshot_header header = { .epoch = brd_wal_epoch(rig.engine->wal) };
+
+    ck_assert_int_eq(rig_put(&rig, "other", "1"), BRD_OK);
+    header.start_version = rig.reply.version;
+    memcpy(header.uuid, brd_wal_uuid(rig.engine->wal).data, sizeof(header.uuid));
+    return header;
+}
+
+START_TEST(a_plain_snapshot_is_refused_where_all_was_encrypted)
+{
+    struct brd_snapshot_log log = { .end_version = UINT64_MAX, .all_sealed = true };
+    struct brd_snapshot_file *files = NULL;
+    struct brd_snapshot_error error;
+    struct brd_snapshot_info info;
+    struct snapshot_header header;
+    uint64_t fingerprint;
+    uint64_t version;
+    size_t count = 0;
+
+    up();
+    ck_assert_int_eq(rig_put(&rig, "k", "ours"), BRD_OK);
+    (void)checkpoint_now();
+    header = header_of_now();
+    version = header.start_version;
+    rig_stop(&rig);
+    plant_snapshot("/data", NULL, &header);
+    fingerprint = faulty_fingerprint(disk);
+    expect_refusal(BRD_CORRUPT, snapshot_file(version));
+    expect_refusal(BRD_CORRUPT, "not encrypted");
+    expect_refusal(BRD_CORRUPT, "brindle-wal repair");
+    ck_assert_uint_eq(faulty_fingerprint(disk), fingerprint);
+    /* As tools see it. */
+    log.uuid = brd_bytes(header.uuid, sizeof(header.uuid));
+    ck_assert_int_eq(brd_snapshot_check(faulty_io(disk), rig.options.keys, "/data", &log, _i == 0,
+                                        &info, &error),
+                     BRD_CORRUPT);
+    ck_assert_str_eq(error.path, snapshot_file(version));
+    ck_assert_int_eq(brd_snapshot_list(faulty_io(disk), rig.options.keys, "/data", &log, &files,
+                                       &count, &error),
+                     BRD_OK);
+    ck_assert_uint_eq(count, 2);
+    ck_assert_int_eq(files[0].status, BRD_CORRUPT);
+    ck_assert_int_eq(files[1].status, BRD_OK);
+    free(files);
+
+    /* Without it all is as before; and where encryption is off it may be ours. */
+    faulty_remove(disk, snapshot_file(version));
+    faulty_kill(disk);
+    rig.options.keys = ring_with("plain\n" RING_A);
+    up();
+    assert_value(&rig, "k", "ours");
+    header = header_of_now();
+    rig_stop(&rig);
+    plant_snapshot("/data", NULL, &header);
+    faulty_kill(disk);
+    up();
+    assert_value(&rig, "k", "forged");
+}
+END_TEST
+
+START_TEST(a_plain_cache_is_not_loaded_where_all_was_encrypted)
+{
+    struct snapshot_header header;
+
+    rig.options.durability = BRD_DURABILITY_NONE;
+    rig.options.warm = true;
+    up();
+    ck_assert_int_eq(rig_put(&rig, "k", "ours"), BRD_OK);
+    header = header_of_now();
+    header.start_version = brd_sequencer_last(&rig.engine->sequencer);
+    rig_stop(&rig);
+    faulty_kill(disk);
+    plant_snapshot("/data/warm", _i == 0 ? NULL : rig.options.keys, &header);
+    up();
+    if (_i == 0)
+        assert_absent(&rig, "k");
+    else
+        assert_value(&rig, "k", "forged"); /* so it was nothing else that was wrong with it */
+}
+END_TEST
+
+START_TEST(meta_says_that_all_is_encrypted_from_when_to_when_it_is)
+{
+    up();
+    ck_assert(meta_says_sealed());
+    put_needles();
+    (void)checkpoint_now();
+    set_keys(ring_with(RING_B RING_A));
+    ck_assert(meta_says_sealed());
+    (void)checkpoint_now();
+    ck_assert(meta_says_sealed());
+    set_keys(ring_with("plain\n" RING_B));
+    ck_assert(!meta_says_sealed());
+    (void)checkpoint_now();
+    put_needles();
+    ck_assert(!meta_says_sealed());
+    set_keys(ring_with(RING_C));
+    put_needles();
+    ck_assert(!meta_says_sealed());
+    (void)checkpoint_now();
+    ck_assert_uint_eq(keys_pending(rig.engine), 0);
+    ck_assert(meta_says_sealed());
+    restart_and_compare();
+    ck_assert(meta_says_sealed());
+    /* A file that cannot be removed is still there to be believed. */
+    set_keys(ring_with("plain\n" RING_C));
+    (void)checkpoint_now();
+    set_keys(ring_with(RING_C));
+    faulty_fail_path(disk, "/snapshots/");
+    faulty_fail(disk, FAULTY_UNLINK, 1, 0, EACCES);
+    put_needles();
+    (void)checkpoint_now();
+    ck_assert_uint_gt(keys_pending(rig.engine), 0);
+    ck_assert(!meta_says_sealed());
+    faulty_clear(disk);
+    (void)checkpoint_now();
+    ck_assert(meta_says_sealed());
+}
+END_TEST
+
 /* ---- Power ---- */
+
+static int
+find_plain(void *arg, const char *path, const uint8_t *key_id)
+{
+    static const uint8_t none[BRD_SEAL_ID_BYTES];
+    const char *end = strrchr(path, '.');
+
+    (void)arg;
+    ck_assert_msg(key_id == NULL || memcmp(key_id, none, sizeof(none)) != 0 || end == NULL ||
+                      (strcmp(end, ".wal") != 0 && strcmp(end, ".snap") != 0),
+                  "%s", path);
+    return 0;
+}
+
+/* No slot of meta says that all is encrypted where it is not. */
+static void
+check_slots(void)
+{
+    if (!slot_says_sealed(0) && !slot_says_sealed(1))
+        return;
+    ck_assert_int_eq(brd_wal_list_keys(faulty_io(disk), "/data", find_plain, NULL), 0);
+    ck_assert_int_eq(snapshot_list_keys(faulty_io(disk), "/data", find_plain, NULL), 0);
+}
 
 static uint64_t acked[16];
 
@@ -741,9 +921,10 @@ static const struct change changes[] = {
     { RING_A, "plain\n" RING_A, NULL },
 };
 
-/* A change of keys, with a snapshot and log before it, cut at the nth change of the disk. */
+/* A change of keys, with a snapshot and log before it, cut at the nth change of the disk from when
+ * it is asked for, or from when that was done. */
 static bool
-cut_rekey(const struct change *change, long nth, enum faulty_keep keep)
+cut_rekey(const struct change *change, bool early, long nth, enum faulty_keep keep)
 {
     const struct brd_keyring *with = ring_with(change->with);
     struct checkpoint_result result;
@@ -759,8 +940,12 @@ cut_rekey(const struct change *change, long nth, enum faulty_keep keep)
     (void)checkpoint_now();
     for (key = 0; key < 16; key += 2)
         count_up(key);
-    set_keys(with);
-    faulty_cut_at(disk, nth);
+    if (early)
+        faulty_cut_at(disk, nth);
+    if (brd_engine_set_keys(rig.engine, with, &rig.error) != BRD_OK)
+        ck_assert_msg(early && faulty_is_cut(disk), "%s", rig.error.text);
+    if (!early)
+        faulty_cut_at(disk, nth);
     ck_assert(checkpoint_ask(rig.engine, BRD_CHECKPOINT_RESTART, &ticket, &result));
     count_up(3);
     was_cut = faulty_is_cut(disk);
@@ -769,13 +954,16 @@ cut_rekey(const struct change *change, long nth, enum faulty_keep keep)
     rig_stop(&rig);
     faulty_reboot(disk, keep, next_random());
 
+    check_slots();
     rig.options.keys = with;
     up();
     check_counts();
     count_up(0);
     (void)checkpoint_now();
     ck_assert_uint_eq(keys_pending(rig.engine), 0);
+    ck_assert(meta_says_sealed() == (change->after != NULL));
     expect_enough(change->after);
+    ck_assert(meta_says_sealed() == (change->after != NULL));
     check_counts();
     return was_cut;
 }
@@ -787,7 +975,7 @@ START_TEST(power_may_fail_at_every_step_of_a_change_of_keys)
     long nth;
 
     for (nth = 1; was_cut; nth++) {
-        was_cut = cut_rekey(&changes[_i / 3], nth, keeps[_i % 3]);
+        was_cut = cut_rekey(&changes[_i % 9 / 3], _i >= 9, nth, keeps[_i % 3]);
         teardown();
         setup();
     }
@@ -882,7 +1070,10 @@ main(void)
     tcase_add_test(tcase, an_empty_directory_changes_keys);
     tcase_add_test(tcase, keys_that_are_in_use_must_be_in_the_new_ring);
     tcase_add_loop_test(tcase, a_file_that_cannot_be_removed_keeps_the_old_key_in_use, 0, 2);
-    tcase_add_loop_test(tcase, power_may_fail_at_every_step_of_a_change_of_keys, 0, 9);
+    tcase_add_loop_test(tcase, a_plain_snapshot_is_refused_where_all_was_encrypted, 0, 2);
+    tcase_add_loop_test(tcase, a_plain_cache_is_not_loaded_where_all_was_encrypted, 0, 2);
+    tcase_add_test(tcase, meta_says_that_all_is_encrypted_from_when_to_when_it_is);
+    tcase_add_loop_test(tcase, power_may_fail_at_every_step_of_a_change_of_keys, 0, 18);
     tcase_add_test(tcase, what_is_said_to_be_gone_stays_gone);
     tcase_add_test(tcase, a_change_of_keys_makes_a_checkpoint_by_itself);
     suite_add_tcase(suite, tcase);

@@ -34,13 +34,14 @@ find_snapshot(const struct brd_io *io, const char *dir, const struct brd_keyring
         .dir = dir, .io = io, .keys = keys, .read_only = true
     };
     struct brd_snapshot_error snapshot_error = { .text = "out of memory" };
+    struct brd_snapshot_log log;
     struct brd_wal *wal = NULL;
     enum brd_status status = brd_wal_open(&options, &wal, error);
 
     if (status != BRD_OK)
         return status;
-    status = brd_snapshot_check(io, keys, dir, brd_wal_uuid(wal), brd_wal_base_version(wal),
-                                UINT64_MAX, false, out_info, &snapshot_error);
+    log = health_log(wal, UINT64_MAX);
+    status = brd_snapshot_check(io, keys, dir, &log, false, out_info, &snapshot_error);
     if (status != BRD_OK)
         health_take_error(error, &snapshot_error);
     brd_wal_close(&wal);

@@ -10,6 +10,15 @@ health_take_error(struct brd_wal_error *error, const struct brd_snapshot_error *
     error->offset = from->offset;
 }
 
+struct brd_snapshot_log
+health_log(const struct brd_wal *wal, uint64_t end_version)
+{
+    return (struct brd_snapshot_log){ .uuid = brd_wal_uuid(wal),
+                                      .base_version = brd_wal_base_version(wal),
+                                      .end_version = end_version,
+                                      .all_sealed = brd_wal_all_sealed(wal) };
+}
+
 struct check {
     const struct health_source *source;
     struct health *health;
@@ -45,6 +54,7 @@ health_check(const struct health_source *source, struct health *out_health,
                                              .segment = note_segment,
                                              .group = count_group };
     struct brd_snapshot_error error = { .text = "out of memory" };
+    struct brd_snapshot_log log;
     struct brd_wal *wal = NULL;
     enum brd_status status;
 
@@ -58,9 +68,9 @@ health_check(const struct health_source *source, struct health *out_health,
     if (out_health->report.last_version > out_health->last_version)
         out_health->last_version = out_health->report.last_version;
     if (status == BRD_OK) {
-        status = brd_snapshot_check(source->io, source->keys, source->dir, brd_wal_uuid(wal),
-                                    out_health->base_version, out_health->last_version,
-                                    source->whole, &out_health->snapshot, &error);
+        log = health_log(wal, out_health->last_version);
+        status = brd_snapshot_check(source->io, source->keys, source->dir, &log, source->whole,
+                                    &out_health->snapshot, &error);
         if (status != BRD_OK)
             health_take_error(out_error, &error);
     }

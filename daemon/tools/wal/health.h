@@ -31,6 +31,9 @@ BRD_MUST_CHECK enum brd_status
 health_check(const struct health_source *source, struct health *out_health,
              struct brd_wal_error *out_error);
 
+/* What an open log, whose newest version this is, tells of snapshots; borrowed from it. */
+struct brd_snapshot_log health_log(const struct brd_wal *wal, uint64_t end_version);
+
 /* The sentence of a snapshot, as one of the log. */
 void health_take_error(struct brd_wal_error *error, const struct brd_snapshot_error *from);
 

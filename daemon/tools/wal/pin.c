@@ -13,6 +13,7 @@
 #include "pin.h"
 
 #include "engine/engine.h"
+#include "health.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -250,14 +251,14 @@ look(const struct pin *pin, struct brd_wal_error *error)
     };
     struct brd_snapshot_error snapshot_error = { .text = "" };
     struct brd_snapshot_info info;
+    struct brd_snapshot_log log;
     struct brd_wal *wal = NULL;
     enum brd_status status = brd_wal_open(&options, &wal, error);
 
     if (status != BRD_OK)
         return status;
-    status =
-        brd_snapshot_check(&pin->io, pin->keys, pin->dir, brd_wal_uuid(wal),
-                           brd_wal_base_version(wal), UINT64_MAX, false, &info, &snapshot_error);
+    log = health_log(wal, UINT64_MAX);
+    status = brd_snapshot_check(&pin->io, pin->keys, pin->dir, &log, false, &info, &snapshot_error);
     memcpy(error->text, snapshot_error.text, sizeof(error->text));
     brd_wal_close(&wal);
     return status;

@@ -320,10 +320,11 @@ print_identity(const struct print *print, const char *dir, const struct brd_wal_
         fprintf(out,
                 "\",\"epoch\":%" PRIu32 ",\"generation\":%" PRIu64 ",\"ceiling\":%" PRIu64
                 ",\"first_segment\":%" PRIu64 ",\"newest_segment\":%" PRIu64
-                ",\"synced_lsn\":%" PRIu64 ",\"last_version\":%" PRIu64 ",\"orderly_stop\":%s}\n",
+                ",\"synced_lsn\":%" PRIu64 ",\"last_version\":%" PRIu64
+                ",\"orderly_stop\":%s,\"all_encrypted\":%s}\n",
                 identity->epoch, identity->generation, identity->ceiling, identity->first_segment,
                 identity->newest_segment, identity->synced_lsn, identity->last_version,
-                identity->clean ? "true" : "false");
+                identity->clean ? "true" : "false", identity->all_sealed ? "true" : "false");
         return;
     }
     fprintf(out, "directory     %s\nuuid          ", dir);
@@ -400,6 +401,8 @@ print_keys(const struct print *print, const struct health *health, const struct 
         any = any || memcmp(runs[i].key_id, none[0], sizeof(none[0])) != 0;
     if (!any)
         return;
+    if (identity->all_sealed && !print->json)
+        fprintf(print->out, "encrypted     all files; one that is not is damage\n");
     print_key(print, identity->key_ids[0], "meta", 0, 0);
     if (memcmp(identity->key_ids[0], identity->key_ids[1], sizeof(none[0])) != 0)
         print_key(print, identity->key_ids[1], "meta", 0, 0);

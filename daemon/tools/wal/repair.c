@@ -60,8 +60,10 @@ examine(struct repair *repair)
     status =
         brd_wal_survey(brd_io_real(), repair->dir, repair->tool->keys, &repair->survey, &error);
     if (status == BRD_OK) {
-        status = brd_snapshot_list(brd_io_real(), tool->keys, repair->dir,
-                                   brd_bytes(repair->survey.identity.uuid, 16), &repair->snapshots,
+        const struct brd_snapshot_log log = { .uuid = brd_bytes(repair->survey.identity.uuid, 16),
+                                              .all_sealed = repair->survey.identity.all_sealed };
+
+        status = brd_snapshot_list(brd_io_real(), tool->keys, repair->dir, &log, &repair->snapshots,
                                    &repair->snapshot_count, &snapshot_error);
         /* What cannot be read for want of its key is not damage. */
         for (i = 0; status == BRD_OK && i < repair->snapshot_count; i++)

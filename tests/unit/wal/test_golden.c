@@ -2,15 +2,19 @@
  *
  * golden/v1 holds a data directory after an orderly stop and a crash, and
  * records.txt, a line "VERSION HEX" for each record. golden/v1-sealed is the same, encrypted,
- * under one key first and then under another, both in the file `keys`. `test_golden --make DIR`
+ * under one key first and then under another, both in the file `keys`; in golden/v1-all-sealed meta
+ * also says that nothing is plain, and which segment is the newest. `test_golden --make DIR`
  * and `--make-sealed DIR` write such directories with this version; they are for a new format
  * only: what is there never changes. */
 #include "wal_test.h"
+
+#include "wal/meta.h"
 
 #include <limits.h>
 #include <unistd.h>
 
 static struct log_test test;
+static const char *golden; /* the directory that is read */
 static FILE *lines;
 
 static void
@@ -31,7 +35,6 @@ static FILE *
 open_golden(const char *name)
 {
     const char *root = getenv("BRINDLE_SRC");
-    const char *golden = test_sealed ? "v1-sealed" : "v1";
     char path[PATH_MAX];
 
     if (root != NULL)
@@ -42,7 +45,7 @@ open_golden(const char *name)
     return fopen(path, "rb");
 }
 
-/* The ring in golden/v1-sealed. It is read as text, since a checkout may be open to others. */
+/* The ring beside the log. It is read as text, since a checkout may be open to others. */
 static struct brd_keyring *
 golden_keys(void)
 {
@@ -98,12 +101,18 @@ compare_line(void *arg, uint64_t version, struct brd_bytes payload, uint64_t don
 
 START_TEST(a_log_of_version_1_is_read_and_continued)
 {
-    struct brd_keyring *keys = test_sealed ? golden_keys() : NULL;
+    static const char *const names[] = { "v1", "v1-sealed", "v1-all-sealed" };
+    struct brd_keyring *keys;
     struct brd_wal_identity identity;
+    struct brd_bytes content;
     char line[8];
     char name[64];
     int number;
+    size_t slot;
 
+    golden = names[_i];
+    test_sealed = _i > 0;
+    keys = test_sealed ? golden_keys() : NULL;
     ck_assert_int_eq(faulty_io(test.disk)->mkdir(test.disk, TEST_DIR), 0);
     ck_assert_int_eq(faulty_io(test.disk)->mkdir(test.disk, TEST_DIR "/wal"), 0);
     ck_assert(load("meta"));
@@ -130,7 +139,20 @@ START_TEST(a_log_of_version_1_is_read_and_continued)
     ck_assert_int_eq(brd_wal_start(test.wal, &test.error), BRD_OK);
     ck_assert_uint_eq(brd_wal_epoch(test.wal), 3);
     ck_assert_uint_gt(test_append_groups(&test, 1, BRD_DURABILITY_FULL), identity.ceiling - 1);
+    /* What meta did not know then it knows from now on. */
+    ck_assert(brd_wal_all_sealed(test.wal) == (strcmp(golden, "v1-all-sealed") == 0));
+    ck_assert_int_eq(brd_wal_note_sealed(test.wal), BRD_OK);
     test_down(&test);
+    ck_assert_int_eq(test_open(&test), BRD_OK);
+    ck_assert(brd_wal_all_sealed(test.wal) == test_sealed);
+    brd_wal_close(&test.wal);
+    content = faulty_content(test.disk, TEST_DIR "/meta");
+    for (slot = 0; slot < 2; slot++) {
+        struct meta_slot found;
+
+        memcpy(&found, content.data + slot * META_PAGE_BYTES, sizeof(found));
+        ck_assert(meta_knows_newest(&found));
+    }
     brd_keyring_close(&keys);
 }
 END_TEST
@@ -311,7 +333,7 @@ main(int argc, char **argv)
     suite = suite_create("wal golden");
     tcase = tcase_create("golden");
     tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, a_log_of_version_1_is_read_and_continued);
+    tcase_add_loop_test(tcase, a_log_of_version_1_is_read_and_continued, 0, 3);
     suite_add_tcase(suite, tcase);
-    return test_main(suite);
+    return test_main_of(suite, false);
 }

@@ -832,7 +832,7 @@ START_TEST(keys_leave_no_earlier_life)
             faulty_fail_path(test.disk, ".spare");
             faulty_fail(test.disk, FAULTY_UNLINK, 1, 1, EPERM);
         }
-        brd_wal_set_keys(test.wal, keys);
+        ck_assert_int_eq(brd_wal_set_keys(test.wal, keys), BRD_OK);
         faulty_clear(test.disk);
         ck_assert_uint_eq(spares(), 0);
         version = test_append_groups(&test, 1, BRD_DURABILITY_NORMAL);
