@@ -12,6 +12,7 @@ import contextlib
 import os
 import pathlib
 import re
+import secrets
 import signal
 import sys
 
@@ -399,11 +400,52 @@ def end_warm_at(point, data_dir):
     return status == 137
 
 
+def end_sealing_at(point, data_dir):
+    """Encryption is turned on, and off by a reload, and each time the process ends where meta says
+    what it is from then on."""
+    keys = data_dir.with_name("keys")
+    key = secrets.token_hex(32)
+
+    def say(*lines):
+        keys.touch(mode=0o600)
+        keys.write_text("\n".join(lines) + "\n")
+
+    def start_with_keys(**more):
+        return start(data_dir, args=("--key-file", keys), **more)
+
+    with start(data_dir) as daemon:
+        put_all(daemon, b"here")
+        assert daemon.stop() == 0, daemon.tail()
+    for lines in ((key,), ("plain", key)):
+        say(key)
+        with start_with_keys(wait=False, env={"BRINDLE_CRASH": f"{point}:1"}) as daemon:
+            with contextlib.suppress(RuntimeError):  # turning it on may end before the ready line
+                daemon.wait_ready()
+            if len(lines) == 2:
+                say(*lines)
+                daemon.signal(signal.SIGHUP)
+            assert daemon.wait() == 137, daemon.tail()
+        say(*lines)
+        with start_with_keys() as daemon, Client(daemon.listen) as client:
+            for name in WARM_KEYS:
+                assert client.call(get=pb.Get(key=name)).value == b"here"
+            until(lambda: stats_of(client, "encryption_pending")["encryption_pending"] == 0,
+                  what="the end of the change of keys")
+            assert daemon.stop() == 0, daemon.tail()
+    verify_log(data_dir)
+
+
 def ends_everywhere(durability):
     """Ends at each point, the first and later times, over the same growing data."""
     reached = set()
     warm = {name for name in crash_points() if name.startswith("warm_")}
-    points = [name for name in crash_points() if name not in warm]
+    sealing = {name for name in crash_points() if name.startswith("sealing_")}
+    points = [name for name in crash_points() if name not in warm | sealing]
+    for point in sorted(sealing):
+        with folder_of_its_own() as folder:
+            end_sealing_at(point, folder / "data")
+            reached.add(point)
+            tally(kills=2)
     with folder_of_its_own() as folder:
         for point in sorted(warm):
             if end_warm_at(point, folder / "data"):
@@ -418,9 +460,9 @@ def ends_everywhere(durability):
         with start(folder / "data", durability) as daemon:
             load.ask(f"verify {address_of(daemon)} rule=kill class={durability}")
         verify_log(folder / "data")
-    print(f"{durability}: ended at {len(reached)} of {len(points) + len(warm)} points")
+    print(f"{durability}: ended at {len(reached)} of {len(crash_points())} points")
     # What is only passed after a torn tail is not passed here.
-    missed = (set(points) | warm) - reached - {"segment_dropped"}
+    missed = set(crash_points()) - reached - {"segment_dropped"}
     assert not missed, f"never reached: {', '.join(sorted(missed))}"
 
 

@@ -6,6 +6,7 @@ import json
 import pathlib
 import re
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -188,11 +189,66 @@ def a_repair_leaves_what_starts(home):
         assert daemon.stop() == 0
 
 
+def what_was_put_there_is_found_and_taken_out(home):
+    """A plain segment, and a plain snapshot, as the daemon itself would have written them; and a
+    segment behind an orderly stop."""
+    keys, data = Keys(home), home / "data"
+    fill(data, keys)
+    held_by(data, keys.first)
+    assert '"all_encrypted":true' in done("stat", "--format", "json", "--key-file", keys.first, data)
+    assert "one that is not is damage" in done("stat", "--key-file", keys.first, data)
+    for name, option, why in (("segment", keys.off, "not encrypted"),
+                              ("snapshot", keys.off, "not encrypted"),
+                              ("later", keys.first, "the last stop was orderly")):
+        ours, other = home / name, home / f"{name}-other"
+        shutil.copytree(data, ours)
+        shutil.copytree(data, other)
+        with Daemon(*OPTIONS, "--key-file", option, data_dir=other) as daemon, \
+                Client(daemon.listen) as client:
+            put(client, 200, 1)
+            if name == "snapshot":
+                reply = client.call(checkpoint=pb.Checkpoint(mode=pb.CHECKPOINT_RESTART))
+                assert reply.status == pb.OK, reply
+            assert daemon.stop() == 0
+        folder = "snapshots" if name == "snapshot" else "wal"
+        for path in (other / folder).iterdir():
+            if not (ours / folder / path.name).exists():
+                shutil.copy(path, ours / folder)
+                planted = ours / folder / path.name
+        status, out, err = tool("verify", "--key-file", keys.both, ours)
+        assert status == 3 and str(planted) in err and why in err, (name, status, out, err)
+        for command in (("backup", ours, home / "made"), ("restore", ours, home / "made")):
+            status, out, err = tool(command[0], "--key-file", keys.both, *command[1:])
+            assert status == 3 and why in err, (name, status, out, err)
+        with Daemon(*OPTIONS, "--key-file", keys.both, data_dir=ours, wait=False) as daemon:
+            assert daemon.wait() == 3, daemon.tail()
+            assert any(str(planted) in line and why in line for line in daemon.log), daemon.tail()
+        done("repair", "--yes", "--key-file", keys.both, ours)
+        assert not planted.exists(), name
+        assert "is whole" in done("verify", "--key-file", keys.both, ours)
+        held_by(ours, keys.both)
+
+
+def what_is_made_of_it_says_that_all_is_encrypted(home):
+    keys, data = Keys(home), home / "data"
+    version = fill(data, keys)
+    done("backup", "--key-file", keys.first, data, home / "copy")
+    done("restore", "--key-file", keys.both, home / "copy", home / "back")
+    done("recover", "--to", version, "--key-file", keys.both, data, home / "then")
+    done("restore", "--key-file", keys.off, home / "copy", home / "plainly")
+    for name, wanted in (("copy", "true"), ("back", "true"), ("then", "true"), ("plainly", "false")):
+        said = done("stat", "--format", "json", "--key-file", keys.off, home / name)
+        assert f'"all_encrypted":{wanted}' in said, (name, said)
+        held_by(home / name, keys.off if name == "plainly" else keys.both)
+
+
 def main():
     results = CrashResults()
     for test in (everything_is_read_with_the_keys, nothing_is_read_without,
                  damage_is_not_a_wrong_key, what_is_recovered_is_under_the_current_key,
-                 a_backup_of_a_running_daemon_is_as_encrypted, a_repair_leaves_what_starts):
+                 a_backup_of_a_running_daemon_is_as_encrypted, a_repair_leaves_what_starts,
+                 what_was_put_there_is_found_and_taken_out,
+                 what_is_made_of_it_says_that_all_is_encrypted):
         with tempfile.TemporaryDirectory(prefix="brindle-sealed-") as name:
             results.run(test.__name__, test, pathlib.Path(name))
     return results.finish()
