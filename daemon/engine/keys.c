@@ -87,10 +87,19 @@ keys_show(const uint8_t *key_id, char out[KEYS_SHOWN_BYTES])
 struct survey {
     const struct brd_keyring *ring;
     uint64_t pending; /* under another key than the current one */
-    bool missing;     /* one is under a key that the ring does not hold: */
+    bool missing; /* one is under a key that the ring does not hold, or none where it must be: */
     char missing_path[512];
     uint8_t missing_id[BRD_SEAL_ID_BYTES];
 };
+
+/* Is what is under this key, or under none, taken by who has the ring? */
+static bool
+is_trusted(const struct brd_keyring *ring, const uint8_t *key_id)
+{
+    return brd_keyring_has(ring, key_id) &&
+           !(brd_keyring_only(ring) &&
+             memcmp(key_id, brd_keyring_current(NULL), BRD_SEAL_ID_BYTES) == 0);
+}
 
 static int
 note_file(void *arg, const char *path, const uint8_t *key_id)
@@ -100,7 +109,7 @@ note_file(void *arg, const char *path, const uint8_t *key_id)
     if (key_id != NULL && memcmp(key_id, brd_keyring_current(survey->ring), BRD_SEAL_ID_BYTES) == 0)
         return 0;
     survey->pending++;
-    if (key_id == NULL || survey->missing || brd_keyring_has(survey->ring, key_id))
+    if (key_id == NULL || survey->missing || is_trusted(survey->ring, key_id))
         return 0;
     survey->missing = true;
     snprintf(survey->missing_path, sizeof(survey->missing_path), "%s", path);
@@ -200,10 +209,14 @@ refuse(struct brd_engine_error *error, const char *path, const uint8_t *key_id)
     char shown[KEYS_SHOWN_BYTES];
 
     keys_show(key_id, shown);
-    snprintf(error->text, sizeof(error->text),
-             "%s is under the key %s, which would be gone; leave it below the new key until "
-             "encryption_pending is 0",
-             path, shown);
+    if (strcmp(shown, "none") == 0)
+        snprintf(error->text, sizeof(error->text),
+                 "%s is not encrypted; leave `only` out until encryption_pending is 0", path);
+    else
+        snprintf(error->text, sizeof(error->text),
+                 "%s is under the key %s, which would be gone; leave it below the new key until "
+                 "encryption_pending is 0",
+                 path, shown);
     return BRD_INVALID_ARGUMENT;
 }
 
@@ -225,7 +238,7 @@ change_ring(struct brd_engine *engine, const struct brd_keyring *ring,
     if (survey.missing)
         return refuse(error, survey.missing_path, survey.missing_id);
     /* No file need be there yet that was begun under it a moment ago. */
-    if (!brd_keyring_has(ring, current))
+    if (!is_trusted(ring, current))
         return refuse(error, "what is being written", current);
     status = brd_wal_set_keys(engine->wal, ring);
     if (status != BRD_OK) {

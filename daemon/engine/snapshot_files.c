@@ -108,8 +108,8 @@ snapshot_check_fit(const struct brd_snapshot_info *info, const char *path, uint6
 
     if (log->all_sealed && memcmp(info->key_id, plain, sizeof(plain)) == 0)
         return snapshot_damage(error, path, 0,
-                               "it is not encrypted, and all files of the directory were; "
-                               "brindle-wal repair takes it out");
+                               "it is not encrypted, and meta or the key file says that all "
+                               "is; brindle-wal repair takes it out");
     if (!brd_bytes_equal(brd_bytes(info->uuid, sizeof(info->uuid)), log->uuid))
         return snapshot_damage(error, path, 0, "it belongs to another data directory");
     if (info->start_version != name_version)

@@ -133,22 +133,27 @@ take_key(const struct source *source, struct brd_bytes digits, struct brd_keyrin
     return BRD_OK;
 }
 
+/* `plain` or `only`. */
 static enum brd_status
-take_plain(const struct source *source, struct brd_keyring *ring)
+take_word(const struct source *source, const char *word, bool *out_said, struct brd_keyring *ring)
 {
-    if (ring->plain || ring->count > 0)
-        return refuse(
-            source, BRD_INVALID_ARGUMENT,
-            "line %zu of the key file %s: plain must stand before the first key, and once",
-            source->line, source->path);
-    ring->plain = true;
+    if (ring->plain || ring->only || ring->count > 0)
+        return refuse(source, BRD_INVALID_ARGUMENT,
+                      "line %zu of the key file %s: %s must stand before the first key, and once, "
+                      "and plain and only not together",
+                      source->line, source->path, word);
+    *out_said = true;
     return BRD_OK;
 }
 
-static bool
-is_plain(struct brd_bytes line)
+static enum brd_status
+take_line(const struct source *source, struct brd_bytes line, struct brd_keyring *ring)
 {
-    return brd_bytes_equal(line, brd_bytes_of("plain"));
+    if (brd_bytes_equal(line, brd_bytes_of("plain")))
+        return take_word(source, "plain", &ring->plain, ring);
+    if (brd_bytes_equal(line, brd_bytes_of("only")))
+        return take_word(source, "only", &ring->only, ring);
+    return take_key(source, line, ring);
 }
 
 static enum brd_status
@@ -165,7 +170,7 @@ take_lines(struct source *source, struct brd_bytes text, struct brd_keyring *rin
         text = brd_bytes(text.data + size, text.size - size);
         source->line++;
         if (line.size > 0 && line.data[0] != '#')
-            status = is_plain(line) ? take_plain(source, ring) : take_key(source, line, ring);
+            status = take_line(source, line, ring);
     }
     if (status == BRD_OK && ring->count == 0)
         return refuse(source, BRD_INVALID_ARGUMENT, "the key file %s holds no key", source->path);
@@ -301,13 +306,19 @@ brd_keyring_has(const struct brd_keyring *ring, const uint8_t *key_id)
 }
 
 bool
+brd_keyring_only(const struct brd_keyring *ring)
+{
+    return ring != NULL && ring->only;
+}
+
+bool
 brd_keyring_same(const struct brd_keyring *ring, const struct brd_keyring *other)
 {
     size_t i;
 
     if (ring == NULL || other == NULL)
         return ring == other;
-    if (ring->count != other->count)
+    if (ring->count != other->count || ring->only != other->only)
         return false;
     for (i = 0; i < ring->count; i++)
         if (keyring_find(other, ring->masters[i].id) == NULL)

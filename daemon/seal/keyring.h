@@ -15,6 +15,7 @@ struct brd_keyring {
     size_t count; /* at least 1 */
     size_t room;
     bool plain;              /* none of them is current */
+    bool only;               /* what is under none is refused; not with plain */
     struct master masters[]; /* otherwise the current one first */
 };
 

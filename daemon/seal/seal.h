@@ -38,7 +38,8 @@ struct brd_keyring;
 /* Read a key file: one key a line as 64 hex digits, the current one first; empty lines
  * and those that begin with # are skipped, blanks around a line too. Where the word `plain`
  * stands on a line before the first key, no key is current: nothing is sealed any more, and
- * the keys only open what was. It must be a regular file that only its owner can read (mode
+ * the keys only open what was. The word `only` there says instead that what is sealed under
+ * none of them is not to be trusted (brd_keyring_only). It must be a regular file that only its owner can read (mode
  * 0400 or 0600, or a credential's 0440 owned by root), owned by the caller's user or root;
  * what it held is wiped from memory again except for the keys.
  *
@@ -62,8 +63,12 @@ const uint8_t *brd_keyring_current(const struct brd_keyring *ring);
 /* Does the ring hold the key of this id? Zeros: true, with any ring and with NULL. */
 bool brd_keyring_has(const struct brd_keyring *ring, const uint8_t *key_id);
 
-/* Do two rings hold the same keys, with the same one current? Either may be NULL, which is
- * another one than any ring. */
+/* Is what is not sealed to be refused? Not for a ring NULL. That a directory is encrypted must be
+ * said outside of it: who can write to it can also make it a plain one. */
+bool brd_keyring_only(const struct brd_keyring *ring);
+
+/* Do two rings hold the same keys, with the same one current, and `only` or not? Either may be NULL,
+ * which is another one than any ring. */
 bool brd_keyring_same(const struct brd_keyring *ring, const struct brd_keyring *other);
 
 /* The first four bytes of a key id, as hex digits: for sentences. */

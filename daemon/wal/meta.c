@@ -165,6 +165,11 @@ meta_parse(struct brd_bytes bytes, const char *path, const struct brd_keyring *k
             brd_keyring_has(keys, slots[i].key_id))
             status = slot_verify(bytes.data + (uint64_t)i * META_PAGE_BYTES, &slots[i], keys, path,
                                  (uint64_t)i * META_PAGE_BYTES, error);
+    if (status == BRD_OK && brd_keyring_only(keys) && keys_is_plain(slots[best].key_id))
+        status = error_set(error, BRD_CORRUPT, path, (uint64_t)best * META_PAGE_BYTES,
+                           "%s is damaged at offset %llu: it is not encrypted, and the key file "
+                           "says that only what is encrypted counts (only)",
+                           path, (unsigned long long)best * META_PAGE_BYTES);
     if (status != BRD_OK)
         return status;
     out_meta->slot = slots[best];

@@ -10,7 +10,8 @@
  * right here, with an earlier life of the file behind it: groups are written after
  * the whole header. Where meta says that the header was durable, all these are damage too. And
  * where meta tells more of what was there (the newest segment's salt, that nothing came behind it,
- * that nothing was plain) what does not agree was put there by somebody else (check_known).
+ * that nothing was plain) what does not agree was put there by somebody else (check_known), and so
+ * was what is plain where the ring says that nothing may be.
  *
  * log_walk follows the groups: each has the position, the epoch and the salted
  * checksum that its place asks for, and continues the versions of the one before.
@@ -157,16 +158,20 @@ is_half_header(const uint8_t *page, uint64_t number, const struct meta_slot *met
  * and those of another life of the directory (a backup that was restored and written to): what is
  * below the newest segment is bound to it by salts (check_link). */
 static enum brd_status
-check_known(const struct log_segment *segment, const struct meta_slot *meta,
-            struct brd_wal_error *error)
+check_known(const struct log_segment *segment, const struct brd_keyring *keys,
+            const struct meta_slot *meta, struct brd_wal_error *error)
 {
     const struct segment_header *header = &segment->header;
+    bool plain = (header->flags & SEGMENT_SEALED) == 0;
     const char *why = NULL;
 
-    if ((header->flags & SEGMENT_SEALED) == 0 && (meta->flags & META_ALL_SEALED) != 0)
+    if (plain && (meta->flags & META_ALL_SEALED) != 0)
         why =
             "it is not encrypted, and all files of the directory were; brindle-wal repair takes it "
             "out";
+    else if (plain && brd_keyring_only(keys))
+        why =
+            "it is not encrypted, and the key file says that only what is encrypted counts (only)";
     else if (segment->number == meta->newest_segment && meta_knows_newest(meta) &&
              memcmp(header->salt, meta->newest_salt, sizeof(header->salt)) != 0)
         why = "it is not the segment that was written here under this number; bring that back, or "
@@ -248,7 +253,7 @@ load_header(const struct brd_io *io, struct log_segment *segment, const struct b
     if (segment->header.start_lsn % GROUP_ALIGN != 0)
         return error_set(error, BRD_CORRUPT, path, 0,
                          "%s is damaged at offset 0: its header makes no sense", path);
-    status = check_known(segment, meta, error);
+    status = check_known(segment, keys, meta, error);
     if (status != BRD_OK)
         return status;
     segment->begun = true;

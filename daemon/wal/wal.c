@@ -754,7 +754,7 @@ brd_wal_note_sealed(struct brd_wal *wal)
 bool
 brd_wal_all_sealed(const struct brd_wal *wal)
 {
-    return (wal->found.slot.flags & META_ALL_SEALED) != 0;
+    return (wal->found.slot.flags & META_ALL_SEALED) != 0 || brd_keyring_only(wal->keys);
 }
 
 bool

@@ -283,7 +283,8 @@ brd_wal_set_keys(struct brd_wal *wal, const struct brd_keyring *keys);
  * BRD_READ_ONLY or BRD_SHUTTING_DOWN. */
 BRD_MUST_CHECK enum brd_status brd_wal_note_sealed(struct brd_wal *wal);
 
-/* Did meta say so when the log was opened? A new directory does, where there is a key. */
+/* Did meta say so when the log was opened, or does the ring that it was opened with (only)? Of a new
+ * directory meta does, where there is a key. */
 bool brd_wal_all_sealed(const struct brd_wal *wal);
 
 /* Are all segments that were begun, and both slots of meta, under the key of this id (zeros: not

@@ -694,6 +694,40 @@ START_TEST(a_file_that_cannot_be_removed_keeps_the_old_key_in_use)
 }
 END_TEST
 
+START_TEST(only_is_refused_until_all_is_encrypted)
+{
+    const struct brd_keyring *only = ring_with("only\n" RING_A);
+
+    rig.options.keys = NULL;
+    up();
+    put_needles();
+    (void)checkpoint_now();
+    rig_stop(&rig);
+    faulty_kill(disk);
+    rig.options.keys = only;
+    expect_refusal(BRD_CORRUPT, "/data/meta");
+    rig.options.keys = rings[0];
+    up();
+    ck_assert_uint_gt(keys_pending(rig.engine), 0);
+    ck_assert_int_eq(brd_engine_set_keys(rig.engine, only, &rig.error), BRD_INVALID_ARGUMENT);
+    ck_assert_msg(strstr(rig.error.text, "is not encrypted; leave `only` out") != NULL, "%s",
+                  rig.error.text);
+    /* Nor does a start take what is left of before. */
+    rig_stop(&rig);
+    faulty_kill(disk);
+    rig.options.keys = only;
+    expect_refusal(BRD_CORRUPT, "(only)");
+    rig.options.keys = rings[0];
+    up();
+    (void)checkpoint_now();
+    set_keys(only);
+    put_needles();
+    (void)checkpoint_now();
+    restart_and_compare();
+    ck_assert_uint_eq(keys_pending(rig.engine), 0);
+}
+END_TEST
+
 /* ---- Files that were put there ---- */
 
 /* Does a slot of meta say that no file is plain? (docs/formats.md) */
@@ -1070,6 +1104,7 @@ main(void)
     tcase_add_test(tcase, an_empty_directory_changes_keys);
     tcase_add_test(tcase, keys_that_are_in_use_must_be_in_the_new_ring);
     tcase_add_loop_test(tcase, a_file_that_cannot_be_removed_keeps_the_old_key_in_use, 0, 2);
+    tcase_add_test(tcase, only_is_refused_until_all_is_encrypted);
     tcase_add_loop_test(tcase, a_plain_snapshot_is_refused_where_all_was_encrypted, 0, 2);
     tcase_add_loop_test(tcase, a_plain_cache_is_not_loaded_where_all_was_encrypted, 0, 2);
     tcase_add_test(tcase, meta_says_that_all_is_encrypted_from_when_to_when_it_is);

@@ -61,7 +61,8 @@ examine(struct repair *repair)
         brd_wal_survey(brd_io_real(), repair->dir, repair->tool->keys, &repair->survey, &error);
     if (status == BRD_OK) {
         const struct brd_snapshot_log log = { .uuid = brd_bytes(repair->survey.identity.uuid, 16),
-                                              .all_sealed = repair->survey.identity.all_sealed };
+                                              .all_sealed = repair->survey.identity.all_sealed ||
+                                                            brd_keyring_only(tool->keys) };
 
         status = brd_snapshot_list(brd_io_real(), tool->keys, repair->dir, &log, &repair->snapshots,
                                    &repair->snapshot_count, &snapshot_error);

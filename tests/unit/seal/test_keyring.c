@@ -97,6 +97,29 @@ START_TEST(plain_before_the_first_key_makes_none_current)
 }
 END_TEST
 
+START_TEST(only_before_the_first_key_is_a_promise_and_changes_no_key)
+{
+    struct brd_keyring *ring = test_ring("# from now on\n only \n" KEY_A "\n" KEY_B "\n");
+    struct brd_keyring *other = test_ring(KEY_A "\n" KEY_B);
+
+    ck_assert(brd_keyring_only(ring));
+    ck_assert(!brd_keyring_only(other));
+    ck_assert(!brd_keyring_only(NULL));
+    ck_assert_mem_eq(brd_keyring_current(ring), brd_keyring_current(other), BRD_SEAL_ID_BYTES);
+    ck_assert(!brd_keyring_same(ring, other));
+    ck_assert(!brd_keyring_same(other, ring));
+    ck_assert(brd_keyring_same(ring, ring));
+    brd_keyring_close(&other);
+    brd_keyring_close(&ring);
+    refused(KEY_A "\nonly\n", "line 2");
+    refused("only\nonly\n" KEY_A "\n", "line 2");
+    refused("only\nplain\n" KEY_A "\n", "line 2");
+    refused("plain\nonly\n" KEY_A "\n", "line 2");
+    refused("only\n", "no key");
+    refused("only " KEY_A "\n", "line 1");
+}
+END_TEST
+
 START_TEST(rings_are_the_same_whatever_the_order_of_their_older_keys)
 {
     static const char *const texts[] = { KEY_A "\n" KEY_B "\n" KEY_C, KEY_B "\n" KEY_A "\n" KEY_C,
@@ -276,6 +299,7 @@ main(void)
     tcase_add_test(tcase, an_id_follows_from_the_key_and_never_changes);
     tcase_add_test(tcase, no_ring_has_only_the_key_that_is_none);
     tcase_add_test(tcase, plain_before_the_first_key_makes_none_current);
+    tcase_add_test(tcase, only_before_the_first_key_is_a_promise_and_changes_no_key);
     tcase_add_test(tcase, rings_are_the_same_whatever_the_order_of_their_older_keys);
     tcase_add_test(tcase, digits_may_be_upper_or_lower_case);
     tcase_add_test(tcase, what_is_no_key_is_refused_by_its_line);
