@@ -45,6 +45,7 @@ class Keys:
         self.both = self.file("both", self.new, self.old)
         self.second = self.file("second", self.new)
         self.off = self.file("off", "plain", self.new, self.old)
+        self.only = self.file("only", "only", self.new, self.old)
         self.wrong = self.file("wrong", secrets.token_hex(32))
 
     def file(self, name, *lines):
@@ -229,6 +230,21 @@ def what_was_put_there_is_found_and_taken_out(home):
         held_by(ours, keys.both)
 
 
+def a_directory_of_plain_files_is_not_taken_for_an_encrypted_one(home):
+    """By who says that only what is encrypted counts; otherwise it is one to be encrypted."""
+    keys, data, plain = Keys(home), home / "data", home / "plain-data"
+    fill(data, keys)
+    held_by(data, keys.only)
+    with Daemon(*OPTIONS, data_dir=plain) as daemon, Client(daemon.listen) as client:
+        put(client, 0, 10)
+        assert daemon.stop() == 0
+    assert "is whole" in done("verify", "--key-file", keys.both, plain)
+    status, out, err = tool("verify", "--key-file", keys.only, plain)
+    assert status == 3 and f"{plain}/meta" in err and "(only)" in err, (status, out, err)
+    with Daemon(*OPTIONS, "--key-file", keys.only, data_dir=plain, wait=False) as daemon:
+        assert daemon.wait() == 3, daemon.tail()
+
+
 def what_is_made_of_it_says_that_all_is_encrypted(home):
     keys, data = Keys(home), home / "data"
     version = fill(data, keys)
@@ -248,6 +264,7 @@ def main():
                  damage_is_not_a_wrong_key, what_is_recovered_is_under_the_current_key,
                  a_backup_of_a_running_daemon_is_as_encrypted, a_repair_leaves_what_starts,
                  what_was_put_there_is_found_and_taken_out,
+                 a_directory_of_plain_files_is_not_taken_for_an_encrypted_one,
                  what_is_made_of_it_says_that_all_is_encrypted):
         with tempfile.TemporaryDirectory(prefix="brindle-sealed-") as name:
             results.run(test.__name__, test, pathlib.Path(name))
