@@ -885,6 +885,25 @@ START_TEST(meta_says_that_all_is_encrypted_from_when_to_when_it_is)
 }
 END_TEST
 
+START_TEST(where_meta_cannot_be_told_encryption_stays_on)
+{
+    up();
+    put_needles();
+    faulty_fail_path(disk, "meta");
+    faulty_fail(disk, FAULTY_FDATASYNC, 1, 0, EIO);
+    ck_assert_int_eq(brd_engine_set_keys(rig.engine, ring_with("plain\n" RING_A), &rig.error),
+                     BRD_READ_ONLY);
+    ck_assert_msg(strstr(rig.error.text, "/data/meta") != NULL, "%s", rig.error.text);
+    ck_assert_ptr_eq(keys_ring(rig.engine), rig.options.keys);
+    ck_assert_uint_eq(keys_pending(rig.engine), 0);
+    rig_stop(&rig);
+    faulty_clear(disk);
+    faulty_kill(disk);
+    up();
+    assert_value(&rig, "needle-key", "1");
+}
+END_TEST
+
 /* ---- Power ---- */
 
 static int
@@ -1108,6 +1127,7 @@ main(void)
     tcase_add_loop_test(tcase, a_plain_snapshot_is_refused_where_all_was_encrypted, 0, 2);
     tcase_add_loop_test(tcase, a_plain_cache_is_not_loaded_where_all_was_encrypted, 0, 2);
     tcase_add_test(tcase, meta_says_that_all_is_encrypted_from_when_to_when_it_is);
+    tcase_add_test(tcase, where_meta_cannot_be_told_encryption_stays_on);
     tcase_add_loop_test(tcase, power_may_fail_at_every_step_of_a_change_of_keys, 0, 18);
     tcase_add_test(tcase, what_is_said_to_be_gone_stays_gone);
     tcase_add_test(tcase, a_change_of_keys_makes_a_checkpoint_by_itself);
