@@ -184,6 +184,7 @@ collect_log(struct brd_engine *engine, struct collector *to)
     emit_number(to, "wal_bytes", "bytes", wal.bytes, true);
     emit_number(to, "wal_commits", "1", wal.groups, true);
     emit_number(to, "wal_syncs", "1", wal.syncs, true);
+    emit_number(to, "wal_sync_gathers", "1", wal.sync_gathers, true);
     emit_number(to, "wal_sync_errors", "1", wal.sync_errors, true);
     emit_number(to, "wal_write_errors", "1", wal.write_errors, true);
     emit_number(to, "wal_queue_waits", "1", wal.queue_waits, true);

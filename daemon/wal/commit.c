@@ -6,7 +6,8 @@
  *           not wait for company.
  * syncer    when somebody waits for a sync, or written data has been unsynced
  *           for an interval: notes `written`, syncs the files behind it, publishes
- *           that as `synced`. Group n+1 is written meanwhile. It also keeps meta:
+ *           that as `synced`. Group n+1 is written meanwhile. On a slow disk it waits a
+ *           moment for those whom the last sync has answered (gather.h). It also keeps meta:
  *           the ceiling of versions, and the newest segment, which is made known
  *           before anything in that segment counts as synced.
  *           It also removes segments that nobody needs any more (commit_release): first
@@ -220,7 +221,8 @@ publish_written(struct commit *commit, uint64_t version, uint64_t lsn, uint64_t 
     atomic_store_explicit(&commit->written_version, version, memory_order_release);
     if (sync_version > commit->sync_wanted)
         commit->sync_wanted = sync_version;
-    if (commit->sync_wanted > atomic_load_explicit(&commit->synced_version, memory_order_relaxed))
+    if (commit->sync_wanted > atomic_load_explicit(&commit->synced_version, memory_order_relaxed) &&
+        brd_counter_get(&commit->counters.records) >= commit->gather_target)
         brd_cond_signal(&commit->sync_wake);
     brd_mutex_unlock(&commit->lock);
 }

@@ -4,6 +4,7 @@
 
 #include "base/counter.h"
 #include "base/lock.h"
+#include "wal/gather.h"
 #include "wal/latency.h"
 #include "wal/meta.h"
 #include "wal/queue.h"
@@ -19,6 +20,7 @@
 struct commit_counters {
     brd_counter records, bytes, groups; /* writer */
     brd_counter syncs;                  /* syncer */
+    brd_counter sync_gathers;           /* ... that waited for company */
     brd_counter sync_last_us, sync_max_us;
     struct latency sync_times;
 };
@@ -56,15 +58,16 @@ struct commit {
     struct segment *next;  /* owned: prepared */
     struct segment *taken; /* the writer's: it was next, and is current soon */
     uint64_t next_number;
-    struct spares spares; /* what the next ones are made of */
-    bool keep_spares;     /* false: no file is used again, and what is released goes */
-    bool using_spare;     /* the preparer has one that is not in the list */
-    int next_error;       /* of the last preparation; 0: none */
-    uint64_t next_asks;   /* how often the writer has asked for one */
-    uint64_t next_failed; /* ... when the failed preparation began */
-    bool writer_waits;    /* for the next segment, or... */
-    bool rotation_waits;  /* ... the rotation that was asked for does */
-    uint64_t sync_wanted; /* newest version somebody waits for */
+    struct spares spares;   /* what the next ones are made of */
+    bool keep_spares;       /* false: no file is used again, and what is released goes */
+    bool using_spare;       /* the preparer has one that is not in the list */
+    int next_error;         /* of the last preparation; 0: none */
+    uint64_t next_asks;     /* how often the writer has asked for one */
+    uint64_t next_failed;   /* ... when the failed preparation began */
+    bool writer_waits;      /* for the next segment, or... */
+    bool rotation_waits;    /* ... the rotation that was asked for does */
+    uint64_t sync_wanted;   /* newest version somebody waits for */
+    uint64_t gather_target; /* records written, before which the syncer is not to be woken */
     bool stop_syncer, stop_preparer;
     struct retention retention;      /* of begun segments, the current one included */
     uint64_t rotations;              /* that were asked for and are over */
@@ -86,6 +89,7 @@ struct commit {
     const struct brd_keyring *meta_ring; /* of which that is the current key */
     int meta_fd;
     uint64_t seen_beat;
+    struct gather gather;
     uint64_t stored_ns;   /* when meta was last stored, monotonic */
     uint64_t stored_last; /* newest version issued then */
     bool idle;            /* ... and none since the time before */

@@ -216,6 +216,7 @@ static void
 sync_written(struct commit *commit)
 {
     uint64_t began_ns = brd_clock_mono_ns(commit->clock);
+    uint64_t records = brd_counter_get(&commit->counters.records);
     struct segment *current;
     struct segment *sealed;
     uint64_t version;
@@ -255,6 +256,35 @@ sync_written(struct commit *commit)
     }
     publish_synced(commit, version, lsn, began_ns);
     commit_notify(commit);
+    gather_note_sync(&commit->gather, records, brd_counter_get(&commit->counters.records), began_ns,
+                     brd_clock_mono_ns(commit->clock));
+}
+
+/* A sync is due: wait for those who are expected. */
+static void
+wait_for_company(struct commit *commit)
+{
+    uint64_t before = brd_counter_get(&commit->counters.records);
+    uint64_t until_ns = gather_until(&commit->gather, before, brd_clock_mono_ns(commit->clock));
+    uint64_t now_ns;
+
+    if (until_ns == 0)
+        return;
+    brd_mutex_lock(&commit->lock);
+    commit->gather_target = commit->gather.target;
+    while (!commit->stop_syncer && !commit_is_poisoned(commit) &&
+           commit->sync_wanted >
+               atomic_load_explicit(&commit->synced_version, memory_order_relaxed) &&
+           brd_counter_get(&commit->counters.records) < commit->gather_target) {
+        now_ns = brd_clock_mono_ns(commit->clock);
+        if (now_ns >= until_ns ||
+            !brd_cond_wait_for(&commit->sync_wake, &commit->lock, until_ns - now_ns))
+            break;
+    }
+    commit->gather_target = 0;
+    brd_mutex_unlock(&commit->lock);
+    brd_counter_add(&commit->counters.sync_gathers, 1);
+    gather_note_wait(&commit->gather, before, brd_counter_get(&commit->counters.records));
 }
 
 /* Is there something to sync now? */
@@ -478,6 +508,7 @@ commit_syncer(void *arg)
                              atomic_load_explicit(&commit->synced_version, memory_order_relaxed),
                              atomic_load_explicit(&commit->synced_lsn, memory_order_relaxed));
         if (sync_is_due(commit)) {
+            wait_for_company(commit);
             sync_written(commit);
             continue;
         }

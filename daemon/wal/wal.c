@@ -922,6 +922,7 @@ read_counters(const struct brd_wal *wal, struct brd_wal_stats *stats)
     stats->bytes = brd_counter_get(&commit->counters.bytes);
     stats->groups = brd_counter_get(&commit->counters.groups);
     stats->syncs = brd_counter_get(&commit->counters.syncs);
+    stats->sync_gathers = brd_counter_get(&commit->counters.sync_gathers);
     stats->sync_errors = LOAD(commit->sync_errors);
     stats->write_errors = LOAD(commit->write_errors);
     stats->queue_waits = LOAD(wal->queue.refusals);
@@ -947,6 +948,7 @@ brd_wal_get_stats(const struct brd_wal *wal, struct brd_wal_stats *out_stats)
     stats.bytes -= base.bytes;
     stats.groups -= base.groups;
     stats.syncs -= base.syncs;
+    stats.sync_gathers -= base.sync_gathers;
     stats.sync_errors -= base.sync_errors;
     stats.write_errors -= base.write_errors;
     stats.queue_waits -= base.queue_waits;

@@ -82,7 +82,8 @@ struct brd_wal_stats {
     uint64_t written_version, synced_version, last_version; /* last: newest queued */
     uint64_t sync_last_us, sync_max_us;
     uint64_t sync_p50_us, sync_p99_us, sync_p999_us; /* 1/8 too large at most; 0: there were none */
-    uint64_t sync_age_ms; /* since the last finished sync; 0: nothing unsynced */
+    uint64_t sync_gathers; /* of syncs: had waited for who had just been answered (gather.h) */
+    uint64_t sync_age_ms;  /* since the last finished sync; 0: nothing unsynced */
     uint64_t disk_free_bytes, disk_reserve_bytes; /* as last seen; free 0: or not known */
     bool disk_low;
     uint32_t epoch;

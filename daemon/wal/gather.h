@@ -1,0 +1,43 @@
+/* Whether a sync should wait a moment for company.
+ *
+ * Clients that wait for a sync come in two halves where syncs are slow: those that were
+ * answered by the last one write again while the next one, for the others, is under way
+ * already; so each waits for two syncs, and each sync serves half of them. If the next one
+ * waits until those that were just answered are back, it serves all.
+ *
+ * Everybody is back when as many records have been written as the last sync had
+ * answered. That is waited for during a fraction of the time that a sync takes, counted from
+ * the end of the last one: who writes alone is company enough and waits for nobody, who
+ * comes later than that is not held up, and where a sync takes less than some
+ * tenths of a millisecond nothing is gained. Where waiting brought less than half of those who
+ * were missed, the next ones do not wait: clients that do not come back at once lose a
+ * fraction of a fraction.
+ *
+ * (PostgreSQL's commit_delay and commit_siblings are the same by hand.)
+ *
+ * Plain state of one thread, the syncer. */
+#ifndef BRD_WAL_GATHER_H
+#define BRD_WAL_GATHER_H
+
+#include <stdint.h>
+
+struct gather {
+    uint64_t covered;  /* records that had been written when the last sync began */
+    uint64_t ended_ns; /* when it ended */
+    uint64_t limit_ns; /* how long after that the next one may wait */
+    uint64_t target;   /* records written, when everybody is back */
+    unsigned skip;     /* syncs that do not wait */
+};
+
+/* A sync is over. covered: records that had been written when it began, since the log was
+ * opened; written: those that have been now. Times are of one monotonic clock. */
+void gather_note_sync(struct gather *gather, uint64_t covered, uint64_t written, uint64_t began_ns,
+                      uint64_t ended_ns);
+
+/* A sync is due. Until when it should wait for written to reach gather->target, or 0. */
+uint64_t gather_until(struct gather *gather, uint64_t written, uint64_t now_ns);
+
+/* It has waited, and before and after that so many records were written. */
+void gather_note_wait(struct gather *gather, uint64_t before, uint64_t after);
+
+#endif

@@ -1,0 +1,156 @@
+/* Syncs that wait for company: when, for how long, and what a log makes of it. */
+/* TSAN */
+#include "wal/gather.h"
+#include "wal_test.h"
+
+#define MS BRD_NS_PER_MS
+
+/* ---- The decision ---- */
+
+/* After a sync of 2 ms that ended at 10 ms and had 100 records, during which as many came. */
+static struct gather
+after_a_sync(void)
+{
+    struct gather gather = { 0 };
+
+    gather_note_sync(&gather, 100, 200, 8 * MS, 10 * MS);
+    return gather;
+}
+
+START_TEST(those_who_were_answered_are_waited_for)
+{
+    struct gather gather = after_a_sync();
+
+    ck_assert_uint_eq(gather.target, 300);
+    ck_assert_uint_eq(gather_until(&gather, 200, 10 * MS), 11 * MS);
+    ck_assert_uint_eq(gather_until(&gather, 299, 11 * MS - 1), 11 * MS);
+    ck_assert_uint_eq(gather_until(&gather, 300, 10 * MS), 0); /* all are back */
+    ck_assert_uint_eq(gather_until(&gather, 200, 11 * MS), 0); /* too late */
+}
+END_TEST
+
+START_TEST(who_writes_alone_waits_for_nobody)
+{
+    struct gather gather = { 0 };
+    uint64_t now_ns = 10 * MS;
+    uint64_t i;
+
+    for (i = 1; i <= 100; i++) {
+        ck_assert_uint_eq(gather_until(&gather, i, now_ns), 0);
+        gather_note_sync(&gather, i, i, now_ns, now_ns + 2 * MS);
+        now_ns += 2 * MS + 50000;
+    }
+}
+END_TEST
+
+START_TEST(where_syncs_are_fast_nobody_is_waited_for)
+{
+    struct gather gather = { 0 };
+
+    gather_note_sync(&gather, 100, 200, 10 * MS, 10 * MS + 300000);
+    ck_assert_uint_eq(gather_until(&gather, 200, 10 * MS + 300000), 0);
+    /* And where they are very slow, not long. */
+    gather_note_sync(&gather, 200, 300, 10 * MS, 10000 * MS);
+    ck_assert_uint_eq(gather_until(&gather, 300, 10000 * MS), 10005 * MS);
+}
+END_TEST
+
+START_TEST(what_brings_nobody_is_not_tried_for_a_while)
+{
+    struct gather gather = after_a_sync();
+    unsigned waited = 0;
+    int i;
+
+    for (i = 0; i < 160; i++) {
+        gather.target = 300;
+        if (gather_until(&gather, 200, 10 * MS) != 0) {
+            waited++;
+            gather_note_wait(&gather, 200, 200 + (uint64_t)(i % 75)); /* fewer than 75 of 100 */
+        }
+    }
+    ck_assert_uint_eq(waited, 10);
+    gather = after_a_sync();
+    for (waited = 0, i = 0; i < 100; i++)
+        if (gather_until(&gather, 200, 10 * MS) != 0) {
+            waited++;
+            gather_note_wait(&gather, 200, 275);
+        }
+    ck_assert_uint_eq(waited, 100);
+}
+END_TEST
+
+/* ---- Of the log ---- */
+
+static struct log_test test;
+
+static void
+take_time(void *arg, enum faulty_kind kind)
+{
+    (void)arg;
+    if (kind == FAULTY_FDATASYNC)
+        brd_clock_advance(test.clock, 20 * MS);
+}
+
+/* Two who write in turn, and then both at once. However long a thread is kept from running, what
+ * is waited for comes; that it was waited for is seen in the end. */
+START_TEST(a_log_waits_for_company_on_a_slow_disk_and_loses_nothing)
+{
+    struct brd_wal_stats stats;
+    uint64_t version;
+
+    test_init(&test);
+    test_up(&test);
+    faulty_set_hook(test.disk, take_time, NULL);
+    do {
+        version = test_append_many(&test, 2, true);
+        ck_assert(test_wait(&test, BRD_DURABILITY_FULL, version)); /* two were answered */
+        version = test_append_many(&test, 1, true);
+        ck_assert(test_wait(&test, BRD_DURABILITY_FULL, version)); /* and one comes back */
+        brd_wal_get_stats(test.wal, &stats);
+    } while (stats.sync_gathers < 3);
+    faulty_set_hook(test.disk, NULL, NULL);
+    test_down(&test);
+    ck_assert_int_eq(test_read(&test), BRD_OK);
+    ck_assert_uint_eq(test.replayed, test.next);
+    brd_wal_close(&test.wal);
+    test_fini(&test);
+}
+END_TEST
+
+/* A stop does not wait for who will not come. */
+START_TEST(stopping_ends_the_wait)
+{
+    int i;
+
+    test_init(&test);
+    for (i = 0; i < 20; i++) {
+        test_up(&test);
+        faulty_set_hook(test.disk, take_time, NULL);
+        ck_assert(test_wait(&test, BRD_DURABILITY_FULL, test_append_many(&test, 2, true)));
+        (void)test_append_many(&test, 1, true);
+        test_down(&test);
+        faulty_set_hook(test.disk, NULL, NULL);
+    }
+    ck_assert_int_eq(test_read(&test), BRD_OK);
+    ck_assert_uint_eq(test.replayed, 60);
+    brd_wal_close(&test.wal);
+    test_fini(&test);
+}
+END_TEST
+
+int
+main(void)
+{
+    Suite *suite = suite_create("wal gather");
+    TCase *tcase = tcase_create("gather");
+
+    tcase_set_timeout(tcase, 600);
+    tcase_add_test(tcase, those_who_were_answered_are_waited_for);
+    tcase_add_test(tcase, who_writes_alone_waits_for_nobody);
+    tcase_add_test(tcase, where_syncs_are_fast_nobody_is_waited_for);
+    tcase_add_test(tcase, what_brings_nobody_is_not_tried_for_a_while);
+    tcase_add_test(tcase, a_log_waits_for_company_on_a_slow_disk_and_loses_nothing);
+    tcase_add_test(tcase, stopping_ends_the_wait);
+    suite_add_tcase(suite, tcase);
+    return test_main(suite);
+}
