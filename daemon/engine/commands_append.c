@@ -29,6 +29,14 @@ append_build(struct brd_caller *caller, const struct brd_request *request, struc
     struct brd_blob *blob = NULL;
     uint8_t *to;
 
+    if (old.size == 0 && request->value_blob != NULL && size >= BRD_STORE_BLOB_MIN) {
+        append->entry =
+            brd_entry_create(request->key, brd_bytes(NULL, 0), brd_blob_ref(request->value_blob),
+                             append->deadline_ms != 0);
+        if (append->entry == NULL)
+            brd_blob_unref(request->value_blob);
+        return append->entry != NULL;
+    }
     if (size >= BRD_STORE_BLOB_MIN) {
         blob = brd_blob_create(size);
         to = blob != NULL ? blob->data : NULL;

@@ -30,13 +30,13 @@
  *
  * A frame that is not whole is kept, and what is still missing is received behind what is
  * there. Room for it grows with what arrives, because announcing a large frame
- * must not cost more than it does. But the large value of a put, as soon as it
+ * must not cost more than it does. But the large value of a put or an append, as soon as it
  * is clear where it begins, gets the blob that the store will keep, as large as it was
  * announced: nothing is copied any more, and pages that nobody has touched are no memory. They
- * may be pages that were freed a moment ago, though, and all may be touched in the end, so
- * what is announced counts as if it had arrived, and where that comes to half of what the
- * worker may hold, values are kept as other frames are: nobody's frame is refused because
- * others have announced much.
+ * may be pages that were freed a moment ago, though, and all may be touched in the end: so
+ * what is promised in this way, and what is held, come to half of what the worker may hold at
+ * most, and values beyond that are kept as other frames are. Nobody's frame is refused because
+ * others have announced much: only what has arrived counts for that.
  *
  * Time-outs measure progress, so that one byte now and then does not help: a
  * frame that has begun, and output that the socket does not take, must move by a
@@ -68,9 +68,11 @@
  * expected, whose first bytes are copied out of the worker's buffer. */
 #define SMALL_RECV_BYTES (16 * 1024)
 
-#define CROWDED_BYTES_FREE (64 * 1024) /* of one frame, likewise */
-#define VALUE_BYTES_MIN    (16 * 1024) /* of a value that is received into its blob */
-#define TAIL_BYTES_MAX     4096        /* of its frame behind it */
+#define CROWDED_BYTES_FREE (64 * 1024)   /* of one frame, likewise */
+#define VALUE_BYTES_MIN    (16 * 1024)   /* of a value that is received into its blob */
+#define HEAD_BYTES_MAX     4096          /* of its frame before it, and... */
+#define TAIL_BYTES_MAX     4096          /* ... behind it */
+#define VALUE_RECV_BYTES   (1024 * 1024) /* of one read of it: others of the worker wait meanwhile */
 #define PROMISED_PART      2 /* values get room in advance up to this part of what may be held */
 
 /* ---- life ---- */
@@ -123,7 +125,7 @@ drop_value(struct conn *conn)
     if (conn->value == NULL)
         return;
     brd_counter_add(&conn->worker->held_bytes, -(uint64_t)conn->value_have);
-    conn->worker->awaited_bytes -= conn->place.size - conn->value_have;
+    brd_counter_add(&conn->worker->awaited_bytes, conn->value_have - conn->place.size);
     brd_blob_unref(conn->value);
     conn->value = NULL;
     conn->value_have = 0;
@@ -215,23 +217,27 @@ kept(const struct conn *conn)
     return conn->in_end - conn->in_begin + conn->value_have;
 }
 
-/* Would this connection with so much room, beside what others hold or have been promised, be
- * more than a part of what the worker may hold? One alone never is. */
-static bool
-is_beyond(const struct conn *conn, uint64_t room, uint64_t part)
-{
-    const struct worker *worker = conn->worker;
-    uint64_t own = conn->in_room + (conn->value != NULL ? conn->place.size : 0);
-    uint64_t others = brd_counter_get(&worker->held_bytes) + worker->awaited_bytes - own;
-
-    return worker->input_bytes_max != 0 && others != 0 &&
-           others + room > worker->input_bytes_max / part;
-}
-
+/* Would this connection with so much room, beside what others hold, be too much? One alone
+ * never is. */
 static bool
 is_crowded(const struct conn *conn, uint64_t room)
 {
-    return is_beyond(conn, room, 1);
+    uint64_t own = conn->in_room + conn->value_have;
+    uint64_t others = brd_counter_get(&conn->worker->held_bytes) - own;
+    uint64_t max = conn->worker->input_bytes_max;
+
+    return max != 0 && others != 0 && others + room > max;
+}
+
+/* May so many bytes be promised room in advance? */
+static bool
+may_promise(const struct worker *worker, uint64_t bytes)
+{
+    uint64_t max = worker->input_bytes_max;
+
+    return max == 0 ||
+           brd_counter_get(&worker->held_bytes) + brd_counter_get(&worker->awaited_bytes) + bytes <=
+               max / PROMISED_PART;
 }
 
 static size_t
@@ -286,55 +292,64 @@ static void
 have_more(struct conn *conn, size_t n)
 {
     conn->value_have += n;
-    conn->worker->awaited_bytes -= n;
+    brd_counter_add(&conn->worker->awaited_bytes, -(uint64_t)n);
     brd_counter_add(&conn->worker->held_bytes, n);
+}
+
+/* What of a frame is there, goes to where it will be kept: up to the value to conn->in, with room
+ * for the bytes behind the value, and of the value to value->data. False where memory is out. */
+static bool
+split_frame(struct conn *conn, struct brd_bytes frame, const struct brd_span *place,
+            size_t tail_bytes, struct brd_blob *value, size_t *out_have)
+{
+    size_t begin = (size_t)place->begin;
+    size_t there = frame.size - begin;
+    size_t have = there < place->size ? there : (size_t)place->size;
+    uint8_t *data = malloc(begin + tail_bytes);
+
+    if (data == NULL)
+        return false;
+    memcpy(data, frame.data, begin);
+    if (have > 0)
+        memcpy(value->data, frame.data + begin, have);
+    if (there > have)
+        memcpy(data + begin, frame.data + begin + have, there - have);
+    drop_bytes(conn); /* frame may be in there */
+    conn->in = data;
+    conn->in_end = begin + there - have;
+    conn->in_room = begin + tail_bytes;
+    brd_counter_add(&conn->worker->held_bytes, conn->in_room);
+    *out_have = have;
+    return true;
 }
 
 /* The beginning of a frame, which is all that is kept or follows nothing that is kept: if it
  * has a large value, this is received apart from now on. False where it has none, or
- * cannot: then nothing has happened. */
+ * cannot: then nothing has happened. Looks at its first bytes only, whoever sends them how often. */
 static bool
 start_value(struct conn *conn, struct brd_bytes frame)
 {
     struct worker *worker = conn->worker;
     uint64_t needs = brd_session_needs(conn->session);
+    size_t head_bytes = frame.size < HEAD_BYTES_MAX ? frame.size : HEAD_BYTES_MAX;
     struct brd_blob *value;
-    struct brd_bytes tail;
     struct brd_span place;
-    size_t tail_bytes;
     size_t have;
-    uint8_t *data;
 
-    if (!brd_session_find_value(conn->session, frame, VALUE_BYTES_MIN, &place))
-        return false;
-    tail_bytes = (size_t)(needs - place.begin - place.size);
-    if (tail_bytes > TAIL_BYTES_MAX || is_beyond(conn, place.size, PROMISED_PART))
+    if (!brd_session_find_value(conn->session, brd_bytes(frame.data, head_bytes), VALUE_BYTES_MIN,
+                                &place) ||
+        needs - place.begin - place.size > TAIL_BYTES_MAX || !may_promise(worker, place.size))
         return false;
     value = brd_blob_create((size_t)place.size);
-    data = malloc((size_t)place.begin + tail_bytes);
-    if (value == NULL || data == NULL) {
+    if (value == NULL || !split_frame(conn, frame, &place,
+                                      (size_t)(needs - place.begin - place.size), value, &have)) {
         brd_blob_unref(value);
-        free(data);
         return false;
     }
-    have = frame.size - (size_t)place.begin;
-    if (have > place.size)
-        have = (size_t)place.size;
-    tail = brd_bytes(frame.data + place.begin + have, frame.size - (size_t)place.begin - have);
-    memcpy(data, frame.data, (size_t)place.begin);
-    if (have > 0)
-        memcpy(value->data, frame.data + place.begin, have);
-    if (tail.size > 0)
-        memcpy(data + place.begin, tail.data, tail.size);
-    drop_bytes(conn);
-    conn->in = data;
-    conn->in_end = (size_t)place.begin + tail.size;
-    conn->in_room = (size_t)place.begin + tail_bytes;
-    brd_counter_add(&worker->held_bytes, conn->in_room);
     conn->value = value;
     conn->place = place;
     conn->sends_large_values = place.size >= RECV_BYTES;
-    worker->awaited_bytes += place.size;
+    brd_counter_add(&worker->awaited_bytes, place.size);
     have_more(conn, have);
     return true;
 }
@@ -485,6 +500,8 @@ pump_received(struct conn *conn, struct brd_bytes bytes)
 
     if (bytes.size > 0 && conn->in == NULL && brd_session_state(conn->session) == BRD_SESSION_OPEN)
         used = pump(conn, bytes);
+    if (used > 0)
+        conn->sends_large_values = false;
     if (!conn->dead && brd_session_state(conn->session) < BRD_SESSION_CLOSING)
         (void)keep(conn, brd_bytes(bytes.data + used, bytes.size - used));
 }
@@ -568,8 +585,8 @@ make_room_for_frame(struct conn *conn, uint64_t missing)
     return make_room(conn, grow);
 }
 
-/* Where the next missing bytes of the frame go: of its value, and of what is kept. Returns
- * how many bytes these are in all. */
+/* Where the next missing bytes of the frame go: of its value, no more than others of the worker
+ * can wait for, and of what is kept. Returns how many bytes these are in all. */
 static size_t
 place_frame(struct conn *conn, uint64_t missing, struct iovec parts[2])
 {
@@ -578,10 +595,12 @@ place_frame(struct conn *conn, uint64_t missing, struct iovec parts[2])
 
     missing -= value;
     parts[0].iov_base = conn->value != NULL ? conn->value->data + conn->value_have : NULL;
-    parts[0].iov_len = value;
+    parts[0].iov_len = value < VALUE_RECV_BYTES ? value : VALUE_RECV_BYTES;
     parts[1].iov_base = conn->in + conn->in_end;
     parts[1].iov_len = room < missing ? room : (size_t)missing;
-    return value + parts[1].iov_len;
+    if (parts[0].iov_len < value)
+        parts[1].iov_len = 0;
+    return parts[0].iov_len + parts[1].iov_len;
 }
 
 /* The same while a frame is being received: its bytes go where its beginning is, those of a
@@ -593,11 +612,13 @@ receive_frame(struct conn *conn)
     uint64_t missing = brd_session_needs(conn->session) - kept(conn);
     struct iovec parts[3];
     size_t asked;
-    size_t value;
+    size_t of_frame;
+    size_t of_value;
     size_t n;
 
     BRD_CHECK(brd_session_needs(conn->session) > kept(conn));
-    if (conn->value == NULL && !start_value(conn, kept_bytes(conn)) &&
+    if (conn->value == NULL &&
+        (kept(conn) >= KEEP_BYTES_MIN + HEAD_BYTES_MAX || !start_value(conn, kept_bytes(conn))) &&
         !make_room_for_frame(conn, missing))
         return;
     asked = place_frame(conn, missing, parts);
@@ -605,18 +626,18 @@ receive_frame(struct conn *conn)
     parts[2].iov_len = receive_size(conn);
     if (!read_once(conn, parts, asked < missing ? 2 : 3, &n))
         return;
-    value = n < parts[0].iov_len ? n : parts[0].iov_len;
+    of_frame = n < asked ? n : asked;
+    of_value = of_frame < parts[0].iov_len ? of_frame : parts[0].iov_len;
     if (conn->value != NULL)
-        have_more(conn, value);
-    asked = n < asked ? n : asked;
-    conn->in_end += asked - value;
-    if (asked < missing)
+        have_more(conn, of_value);
+    conn->in_end += of_frame - of_value;
+    if (of_frame < missing)
         return;
     if (conn->value != NULL)
         brd_session_put_value(conn->session, &conn->place, conn->value);
     pump_kept(conn);
     if (!conn->dead)
-        pump_received(conn, brd_bytes(worker->buffer, n - asked));
+        pump_received(conn, brd_bytes(worker->buffer, n - of_frame));
 }
 
 /* Throw away what comes after our last word. */

@@ -92,7 +92,7 @@ struct worker {
     _Atomic uint32_t load;     /* connections given to it; relaxed; also the acceptor's */
     _Atomic uint64_t answered; /* newest ping seen; relaxed */
     brd_counter held_bytes;    /* input kept for connections */
-    uint64_t awaited_bytes;    /* of values whose blobs are there, not received yet */
+    brd_counter awaited_bytes; /* of values whose blobs are there, not received yet */
     brd_counter output_bytes;  /* chunks of output, in use or kept for use */
     struct worker_counters counters __attribute__((aligned(BRD_CACHE_LINE)));
 };

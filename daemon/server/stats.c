@@ -73,6 +73,7 @@ brd_server_collect_stats(void *arg, void (*emit)(void *to, const struct brd_stat
     struct brd_server *server = arg;
     struct brd_stat stat;
     uint64_t held = 0;
+    uint64_t awaited = 0;
     uint64_t output = 0;
     uint32_t i;
     size_t k;
@@ -93,6 +94,7 @@ brd_server_collect_stats(void *arg, void (*emit)(void *to, const struct brd_stat
     }
     for (i = 0; i < server->options.workers; i++) {
         held += brd_counter_get(&server->workers[i].held_bytes);
+        awaited += brd_counter_get(&server->workers[i].awaited_bytes);
         output += brd_counter_get(&server->workers[i].output_bytes);
     }
 #define GAUGE(stat_name, stat_unit, value)                      \
@@ -107,6 +109,7 @@ brd_server_collect_stats(void *arg, void (*emit)(void *to, const struct brd_stat
           atomic_load_explicit(&server->connections_max, memory_order_relaxed));
     GAUGE("workers", "1", server->options.workers);
     GAUGE("input_buffer_bytes", "bytes", held + server->options.workers * (uint64_t)WORKER_BUFFER);
+    GAUGE("input_awaited_bytes", "bytes", awaited);
     GAUGE("output_buffer_bytes", "bytes", output);
 #undef GAUGE
 }

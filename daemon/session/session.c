@@ -103,7 +103,8 @@ brd_session_env_create(const struct brd_session_options *options, struct brd_ses
     env->wire_limits.batch_keys_max =
         options->batch_keys_max != 0 ? options->batch_keys_max : env->info.max_batch_keys;
 
-    /* The general decoder copies, and keeps pointers to every element. */
+    /* The general decoder copies, and keeps pointers to every element; a frame whose value lay
+     * apart is put together there. */
     env->arena = brd_wire_arena_create((size_t)(2 * env->frame_bytes_max + ARENA_OVERHEAD_BYTES));
     status = env->arena == NULL ? BRD_OUT_OF_MEMORY : brd_caller_attach(env->engine, &env->caller);
     if (status != BRD_OK) {
@@ -200,12 +201,21 @@ brd_session_needs(const struct brd_session *session)
     return session->needs;
 }
 
+/* The value that lies apart has been taken, or never will be. */
+static void
+drop_value(struct brd_session *session)
+{
+    brd_blob_unref(session->apart.value);
+    session->apart.value = NULL;
+}
+
 void
 brd_session_close(struct brd_session *session, enum brd_status why)
 {
     if (session->state >= BRD_SESSION_CLOSING)
         return;
     session->state = BRD_SESSION_CLOSING;
+    drop_value(session);
     if (why != BRD_OK)
         dispatch_status(session, 0, why, NULL);
     if (session->out.failed)
@@ -521,11 +531,11 @@ take_input(struct brd_session *session, struct brd_bytes input)
             used = run_group(session, count);
             add_pending(session, (uint32_t)(brd_counter_get(&env->counters.requests) - before));
             leave_group(env, count);
+        } else if (BRD_UNLIKELY(end != END_OF_INPUT)) {
+            leave_group(env, 0); /* what the decoding of a bad frame took */
         }
-        if (BRD_UNLIKELY(session->apart.value != NULL && used > 0)) {
-            brd_blob_unref(session->apart.value);
-            session->apart.value = NULL;
-        }
+        if (BRD_UNLIKELY(session->apart.value != NULL && used > 0))
+            drop_value(session);
         used_all += used;
         input.data += used;
         input.size -= used;

@@ -13,10 +13,11 @@
 #include "base/check.h"
 #include "wire/arena.h"
 
-#define TAG_BYTES(number) ((number) << 3 | 2)
-
-#define TAG_KEY   TAG_BYTES(1)
-#define TAG_VALUE TAG_BYTES(2)
+/* Tags: field number and wire type. */
+#define TAG_ID     0x08 /* of Request */
+#define TAG_PUT    0x1a
+#define TAG_APPEND 0x62
+#define TAG_VALUE  0x12 /* of Put and Append */
 
 /* Offsets in a message. */
 struct splice {
@@ -28,69 +29,46 @@ struct splice {
     uint64_t value_size;
 };
 
-/* A varint at *at, which is moved behind it. False where it is not whole. */
+/* A length, of at most five bytes as hot.c has it. */
 static bool
-take_number(struct brd_bytes in, size_t *at, uint64_t *out)
+take_length(struct brd_bytes *in, uint64_t *out)
 {
-    unsigned shift;
+    size_t before = in->size;
 
-    *out = 0;
-    for (shift = 0; shift < 64 && *at < in.size; shift += 7) {
-        uint8_t byte = in.data[(*at)++];
-
-        *out |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80)
-            return true;
-    }
-    return false;
+    return brd_varint_get(in, out) && before - in->size <= 5;
 }
 
-/* One of at most five bytes, as hot.c has it. */
+/* A field behind its tag. False where it is not whole, or none of ours. */
 static bool
-take_length(struct brd_bytes in, size_t *at, uint64_t *out)
+skip_field(struct brd_bytes *in, uint8_t tag)
 {
-    size_t before = *at;
-
-    return take_number(in, at, out) && *at - before <= 5;
-}
-
-/* A field behind its tag that is neither the request's kind nor the value. False where
- * it is not whole. */
-static bool
-skip_field(struct brd_bytes in, size_t *at, uint8_t tag)
-{
-    uint64_t size;
+    uint64_t size = 8;
+    struct brd_bytes skipped;
 
     switch (tag & 7) {
     case 0:
-        return take_number(in, at, &size);
+        return brd_varint_get(in, &size);
     case 1:
-        size = 8;
-        break;
+        return brd_bytes_take(in, size, &skipped);
     case 2:
-        if (!take_number(in, at, &size))
-            return false;
-        break;
+        return brd_varint_get(in, &size) && brd_bytes_take(in, size, &skipped);
     default:
         return false;
     }
-    if (size > in.size - *at)
-        return false;
-    *at += (size_t)size;
-    return true;
 }
 
-/* Walk to the field with this tag, or the other one; *at is left behind the tag.
- * Returns the tag, or 0 where it is not there yet. */
+/* Walk to the field with this tag, or the other one, and behind that tag. Returns it, or 0
+ * where it is not there yet. */
 static uint8_t
-walk_to(struct brd_bytes in, size_t *at, uint8_t tag, uint8_t other)
+walk_to(struct brd_bytes *in, uint8_t tag, uint8_t other)
 {
-    while (*at < in.size) {
-        uint8_t next = in.data[(*at)++];
+    while (in->size > 0) {
+        uint8_t next = *in->data;
 
+        *in = brd_bytes(in->data + 1, in->size - 1);
         if (next == tag || next == other)
             return next;
-        if (!skip_field(in, at, next))
+        if (!skip_field(in, next))
             return 0;
     }
     return 0;
@@ -99,22 +77,23 @@ walk_to(struct brd_bytes in, size_t *at, uint8_t tag, uint8_t other)
 static bool
 find_splice(struct brd_bytes head, uint64_t message_bytes, struct splice *out)
 {
-    size_t at = 0;
+    struct brd_bytes in = head;
+    uint64_t before_value;
 
-    if (walk_to(head, &at, TAG_BYTES(3), TAG_BYTES(12)) == 0)
+    if (walk_to(&in, TAG_PUT, TAG_APPEND) == 0)
         return false;
-    out->op_length = at;
-    if (!take_length(head, &at, &out->op_size) || out->op_size > message_bytes - at)
+    out->op_length = (size_t)(in.data - head.data);
+    if (!take_length(&in, &out->op_size))
         return false;
-    out->op_begin = at;
-    if (walk_to(head, &at, TAG_VALUE, TAG_VALUE) == 0)
+    out->op_begin = (size_t)(in.data - head.data);
+    if (out->op_size > message_bytes - out->op_begin || walk_to(&in, TAG_VALUE, TAG_VALUE) == 0)
         return false;
-    out->value_length = at;
-    if (!take_length(head, &at, &out->value_size))
+    out->value_length = (size_t)(in.data - head.data);
+    if (!take_length(&in, &out->value_size))
         return false;
-    out->value_begin = at;
-    return at - out->op_begin <= out->op_size &&
-           out->value_size <= out->op_size - (at - out->op_begin);
+    out->value_begin = (size_t)(in.data - head.data);
+    before_value = out->value_begin - out->op_begin;
+    return before_value <= out->op_size && out->value_size <= out->op_size - before_value;
 }
 
 bool
@@ -185,8 +164,11 @@ apart_join(struct brd_wire_arena *arena, struct brd_bytes message,
 }
 
 enum brd_status
-apart_fail(const struct brd_wire_arena *arena, struct brd_request *out_request)
+apart_fail(const struct brd_wire_arena *arena, struct brd_bytes message,
+           struct brd_request *out_request)
 {
     *out_request = (struct brd_request){ .id = 0 };
+    if (walk_to(&message, TAG_ID, TAG_ID) == 0 || !brd_varint_get(&message, &out_request->id))
+        out_request->id = 0;
     return arena->failure;
 }

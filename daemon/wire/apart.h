@@ -16,7 +16,8 @@ void apart_attach(const struct brd_wire_apart *apart, struct brd_request *reques
 bool apart_join(struct brd_wire_arena *arena, struct brd_bytes message,
                 const struct brd_wire_apart *apart, struct brd_bytes *out);
 
-/* There was no room: why. */
-enum brd_status apart_fail(const struct brd_wire_arena *arena, struct brd_request *out_request);
+/* There was no room: why. The request gets its id, if that can be read. */
+enum brd_status apart_fail(const struct brd_wire_arena *arena, struct brd_bytes message,
+                           struct brd_request *out_request);
 
 #endif

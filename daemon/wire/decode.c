@@ -28,13 +28,13 @@ brd_wire_decode(struct brd_wire_arena *arena, const struct brd_wire_limits *limi
     struct brd_bytes text = message;
 
     if (BRD_UNLIKELY(apart != NULL) && !apart_shorten(arena, message, apart, &text))
-        return apart_fail(arena, out_request);
+        return apart_fail(arena, message, out_request);
     if (hot_decode(arena, limits, text, out_request)) {
         if (BRD_UNLIKELY(apart != NULL))
             apart_attach(apart, out_request);
         return BRD_OK;
     }
     if (apart != NULL && !apart_join(arena, message, apart, &text))
-        return apart_fail(arena, out_request);
+        return apart_fail(arena, message, out_request);
     return general_decode(arena, limits, text, out_request);
 }

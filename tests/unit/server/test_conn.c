@@ -447,6 +447,7 @@ START_TEST(a_large_value_is_received_where_it_will_stay)
         }
     }
     ck_assert_ptr_null(conns[0]->value);
+    ck_assert(conns[0]->sends_large_values);
     ck_assert_uint_eq(worker->awaited_bytes, 0);
     ck_assert_uint_eq(brd_counter_get(&worker->held_bytes), 0);
     expect_replies(0, 1);
@@ -454,6 +455,7 @@ START_TEST(a_large_value_is_received_where_it_will_stay)
     talk_get(&out, 2, "large");
     send_bytes(0, out.data, out.size);
     read_input(0);
+    ck_assert(!conns[0]->sends_large_values);
     while (replies_of(0, &(bool){ false }) < 2) {
         conn_on_events(conns[0], EPOLLOUT);
         conn_run_window(worker);
@@ -496,15 +498,66 @@ START_TEST(what_is_announced_takes_half_of_the_room_at_most)
     expect_replies(7, 1);
     ck_assert_uint_lt(brd_counter_get(&worker->held_bytes), held);
 
+    /* What is only announced keeps nobody out. */
+    worker->input_bytes_max = worker->awaited_bytes + held;
+    for (size_t sent = 20000; sent < out.size; sent += 50000) {
+        send_bytes(9, out.data + sent, out.size - sent < 50000 ? out.size - sent : 50000);
+        read_input(9);
+    }
+    expect_replies(9, 1);
+    worker->input_bytes_max = 10 * LARGE;
+
     /* What is broken off makes room for others. */
     conn_close(conns[0], CLOSE_BY_PEER);
     conn_close(conns[1], CLOSE_BY_PEER);
     ck_assert_uint_lt(worker->awaited_bytes, 2 * LARGE);
-    send_bytes(8, out.data + 20000, 20000);
-    read_input(8);
-    ck_assert_ptr_nonnull(conns[8]->value);
-    ck_assert_uint_eq(conns[8]->value_have, 40000 - conns[8]->place.begin);
+    send_bytes(20, out.data, 20000);
+    read_input(20);
+    ck_assert_ptr_nonnull(conns[20]->value);
+    ck_assert_uint_eq(conns[20]->value_have, 20000 - conns[20]->place.begin);
     brd_buf_fini(&out);
+}
+END_TEST
+
+START_TEST(one_alone_is_not_promised_more_than_half_either)
+{
+    struct brd_buf out;
+
+    make_large_put(&out);
+    worker->input_bytes_max = 2 * LARGE - 2;
+    send_bytes(0, out.data, 1000);
+    read_input(0);
+    ck_assert_ptr_null(conns[0]->value);
+    ck_assert_uint_eq(worker->awaited_bytes, 0);
+    worker->input_bytes_max = 3 * LARGE;
+    send_bytes(1, out.data, 1000);
+    read_input(1);
+    ck_assert_ptr_nonnull(conns[1]->value);
+    brd_buf_fini(&out);
+}
+END_TEST
+
+/* Whoever sends a large head in small pieces does not make us walk over it again and again. */
+START_TEST(a_value_behind_a_large_head_is_received_as_others_are)
+{
+    char *key = calloc(1, 5001);
+    uint8_t *value = calloc(1, LARGE);
+    struct brd_buf out;
+    size_t sent;
+
+    ck_assert(key != NULL && value != NULL);
+    memset(key, 'k', 5000);
+    brd_buf_init(&out);
+    talk_put(&out, 1, key, value, LARGE);
+    for (sent = 0; sent < out.size; sent += 50000) {
+        send_bytes(0, out.data + sent, out.size - sent < 50000 ? out.size - sent : 50000);
+        read_input(0);
+        ck_assert_ptr_null(conns[0]->value);
+    }
+    expect_replies(0, 1);
+    brd_buf_fini(&out);
+    free(value);
+    free(key);
 }
 END_TEST
 
@@ -526,6 +579,8 @@ make_suite(void)
     tcase_add_test(tcase, what_is_thrown_away_leaves_the_window_alone);
     tcase_add_test(tcase, a_large_value_is_received_where_it_will_stay);
     tcase_add_test(tcase, what_is_announced_takes_half_of_the_room_at_most);
+    tcase_add_test(tcase, one_alone_is_not_promised_more_than_half_either);
+    tcase_add_test(tcase, a_value_behind_a_large_head_is_received_as_others_are);
     suite_add_tcase(suite, tcase);
     return suite;
 }

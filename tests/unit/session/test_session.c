@@ -420,6 +420,83 @@ START_TEST(a_value_that_lies_apart_goes_with_its_session)
 }
 END_TEST
 
+START_TEST(a_value_that_lies_apart_does_not_outlive_the_conversation)
+{
+    struct brd_buf spliced;
+    struct brd_blob *blob = send_put_apart(&spliced);
+
+    brd_session_close(rig.session, BRD_TIMEOUT);
+    ck_assert_uint_eq(atomic_load(&blob->refs), 1);
+    brd_blob_unref(blob);
+    brd_buf_fini(&spliced);
+}
+END_TEST
+
+/* A put of size bytes with an id of 9 and something behind its value, of which the value is
+ * received apart by a session of its own. Returns the state it ends in. */
+static enum brd_session_state
+put_apart_with_tail(size_t size, const char *tail, size_t tail_bytes)
+{
+    uint8_t *value = calloc(1, size);
+    struct brd_session *session = brd_session_create(rig.env);
+    enum brd_session_state state;
+    struct brd_buf whole;
+    struct brd_buf body;
+    struct brd_span place;
+    struct brd_blob *blob;
+    struct iovec part;
+    uint8_t prefix[BRD_FRAME_PREFIX_MAX];
+    uint64_t frame_body;
+    size_t head;
+
+    ck_assert(value != NULL && session != NULL);
+    brd_buf_init(&whole);
+    brd_buf_init(&body);
+    talk_put(&whole, 9, "k", value, size);
+    ck_assert_int_eq(brd_frame_parse(whole.data, whole.size, UINT32_MAX, &head, &frame_body),
+                     BRD_FRAME_OK);
+    brd_buf_append(&body, whole.data + head, (size_t)frame_body);
+    brd_buf_append(&body, tail, tail_bytes);
+    brd_buf_clear(&whole);
+    brd_buf_append(&whole, prefix, brd_frame_prefix_write(prefix, body.size));
+    brd_buf_append(&whole, body.data, body.size);
+    ck_assert_uint_eq(brd_session_input(session, brd_bytes(whole.data, 100)), 0);
+    ck_assert(brd_session_find_value(session, brd_bytes(whole.data, 100), 1, &place));
+    blob = brd_blob_copy(brd_bytes(whole.data + place.begin, size));
+    brd_session_put_value(session, &place, blob);
+    brd_blob_unref(blob);
+    memmove(whole.data + place.begin, whole.data + place.begin + size,
+            whole.size - place.begin - size);
+    (void)brd_session_input(session, brd_bytes(whole.data, whole.size - size));
+    while (brd_session_output(session, &part, 1) > 0) {
+        brd_buf_append(&rig.out, part.iov_base, part.iov_len);
+        brd_session_sent(session, part.iov_len);
+    }
+    state = brd_session_state(session);
+    brd_session_destroy(&session);
+    brd_buf_fini(&whole);
+    brd_buf_fini(&body);
+    free(value);
+    return state;
+}
+
+/* What was put together to be judged is given up with the verdict, though no request came of it. */
+START_TEST(bad_frames_with_values_apart_leave_nothing_to_others)
+{
+    const size_t size = FRAME_MAX - 1000;
+    int i;
+
+    for (i = 0; i < 40; i++) {
+        ck_assert_int_eq(put_apart_with_tail(size, "\x0f", 1), BRD_SESSION_CLOSING);
+        expect_only(0, BRD_PROTOCOL_ERROR);
+        brd_buf_clear(&rig.out);
+    }
+    /* A field that nobody knows: unusual, and fine. */
+    ck_assert_int_eq(put_apart_with_tail(size, "\xf0\x7f\x01", 3), BRD_SESSION_OPEN);
+    expect_only(9, BRD_OK);
+}
+END_TEST
+
 /* ---- pipelining ---- */
 
 /* About a hundred requests of all sorts, more than two groups. */
@@ -745,6 +822,8 @@ make_suite(void)
     tcase_add_test(tcase, a_value_that_lies_apart_is_put_and_not_copied);
     tcase_add_test(tcase, a_full_session_keeps_a_value_that_lies_apart);
     tcase_add_test(tcase, a_value_that_lies_apart_goes_with_its_session);
+    tcase_add_test(tcase, a_value_that_lies_apart_does_not_outlive_the_conversation);
+    tcase_add_test(tcase, bad_frames_with_values_apart_leave_nothing_to_others);
     tcase_add_test(tcase, every_split_of_a_stream_gives_the_same_replies);
     tcase_add_test(tcase, a_stream_byte_by_byte_in_and_out_gives_the_same_replies);
     tcase_add_test(tcase, unanswered_requests_stop_the_reading_and_their_replies_start_it_again);
