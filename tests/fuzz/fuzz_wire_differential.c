@@ -1,8 +1,9 @@
 /* The codec against protobuf-c.
  *
  * Requests: what is decoded by hand is what the general decoder makes of the
- * same bytes, also where its value lies apart; and what protobuf-c alone, with the system's allocator, unpacks
- * and packs again, canonically, decodes to the same request once more.
+ * same bytes, also where its value lies apart; and what protobuf-c alone, with the
+ * system's allocator, unpacks and packs again, canonically, decodes to the same
+ * request once more.
  *
  * Replies: the input also describes a reply. Encoded, it reads back equal, and
  * has the size and, but for a blob's place, the bytes that protobuf-c gives it.
