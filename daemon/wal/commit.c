@@ -212,6 +212,7 @@ static void
 publish_written(struct commit *commit, uint64_t version, uint64_t lsn, uint64_t sync_version)
 {
     uint64_t now_ns = brd_clock_mono_ns(commit->clock);
+    bool wanted;
 
     brd_mutex_lock(&commit->lock);
     if (atomic_load_explicit(&commit->synced_version, memory_order_relaxed) ==
@@ -221,10 +222,12 @@ publish_written(struct commit *commit, uint64_t version, uint64_t lsn, uint64_t 
     atomic_store_explicit(&commit->written_version, version, memory_order_release);
     if (sync_version > commit->sync_wanted)
         commit->sync_wanted = sync_version;
-    if (commit->sync_wanted > atomic_load_explicit(&commit->synced_version, memory_order_relaxed) &&
-        brd_counter_get(&commit->counters.records) >= commit->gather_target)
-        brd_cond_signal(&commit->sync_wake);
+    wanted =
+        commit->sync_wanted > atomic_load_explicit(&commit->synced_version, memory_order_relaxed) &&
+        brd_counter_get(&commit->counters.records) >= commit->gather_target;
     brd_mutex_unlock(&commit->lock);
+    if (wanted)
+        brd_cond_signal(&commit->sync_wake); /* it would wake into the lock */
 }
 
 /* How many bytes the group takes there; sets its flags. */

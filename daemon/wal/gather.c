@@ -2,21 +2,21 @@
 
 #include "base/clock.h"
 
-#define LIMIT_PART   2                     /* of the time that a sync takes */
-#define LIMIT_NS_MIN (200 * BRD_NS_PER_US) /* timers are no finer */
-#define LIMIT_NS_MAX (5 * BRD_NS_PER_MS)
-#define SKIP         15
+#define LIMIT_NS_MIN (400 * BRD_NS_PER_US) /* timers, and waking a thread, are no finer */
+#define LIMIT_NS_MAX (10 * BRD_NS_PER_MS)
+#define SKIP_MIN     15
+#define DOUBLED_MAX  7
 
 void
 gather_note_sync(struct gather *gather, uint64_t covered, uint64_t written, uint64_t began_ns,
                  uint64_t ended_ns)
 {
-    uint64_t limit_ns = (ended_ns - began_ns) / LIMIT_PART;
+    uint64_t took_ns = ended_ns - began_ns;
 
     gather->target = written + (covered - gather->covered);
     gather->covered = covered;
     gather->ended_ns = ended_ns;
-    gather->limit_ns = limit_ns < LIMIT_NS_MAX ? limit_ns : LIMIT_NS_MAX;
+    gather->limit_ns = took_ns < LIMIT_NS_MAX ? took_ns : LIMIT_NS_MAX;
 }
 
 uint64_t
@@ -36,6 +36,12 @@ gather_until(struct gather *gather, uint64_t written, uint64_t now_ns)
 void
 gather_note_wait(struct gather *gather, uint64_t before, uint64_t after)
 {
-    if (4 * (after - before) < 3 * (gather->target - before))
-        gather->skip = SKIP;
+    if (10 * (after - before) >= 9 * (gather->target - before)) {
+        gather->failures = 0;
+        return;
+    }
+    gather->skip = (SKIP_MIN + 1) << gather->failures;
+    gather->skip -= 1;
+    if (gather->failures < DOUBLED_MAX)
+        gather->failures++;
 }

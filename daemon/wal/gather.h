@@ -6,12 +6,12 @@
  * waits until those that were just answered are back, it serves all.
  *
  * Everybody is back when as many records have been written as the last sync had
- * answered. That is waited for during a fraction of the time that a sync takes, counted from
- * the end of the last one: who writes alone is company enough and waits for nobody, who
- * comes later than that is not held up, and where a sync takes less than some
- * tenths of a millisecond nothing is gained. Where waiting brought less than half of those who
- * were missed, the next ones do not wait: clients that do not come back at once lose a
- * fraction of a fraction.
+ * answered. That is waited for no longer than a sync takes, counted from the end of the last
+ * one: beyond that two syncs for one half each would be as good. Who writes alone is
+ * company enough and waits for nobody, who comes later than that is not held up, and where a
+ * sync takes less than some tenths of a millisecond nothing is gained. Where waiting did not bring
+ * nearly everybody, the next syncs do not wait, and twice as many each time: clients that do not
+ * come back at once, or are more than the processor can serve meanwhile, lose nothing to speak of.
  *
  * (PostgreSQL's commit_delay and commit_siblings are the same by hand.)
  *
@@ -26,7 +26,8 @@ struct gather {
     uint64_t ended_ns; /* when it ended */
     uint64_t limit_ns; /* how long after that the next one may wait */
     uint64_t target;   /* records written, when everybody is back */
-    unsigned skip;     /* syncs that do not wait */
+    unsigned skip;     /* syncs that do not wait... */
+    unsigned failures; /* ... because so many waits in a row were for nothing */
 };
 
 /* A sync is over. covered: records that had been written when it began, since the log was

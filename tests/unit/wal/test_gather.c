@@ -22,10 +22,10 @@ START_TEST(those_who_were_answered_are_waited_for)
     struct gather gather = after_a_sync();
 
     ck_assert_uint_eq(gather.target, 300);
-    ck_assert_uint_eq(gather_until(&gather, 200, 10 * MS), 11 * MS);
-    ck_assert_uint_eq(gather_until(&gather, 299, 11 * MS - 1), 11 * MS);
+    ck_assert_uint_eq(gather_until(&gather, 200, 10 * MS), 12 * MS); /* as long as a sync takes */
+    ck_assert_uint_eq(gather_until(&gather, 299, 12 * MS - 1), 12 * MS);
     ck_assert_uint_eq(gather_until(&gather, 300, 10 * MS), 0); /* all are back */
-    ck_assert_uint_eq(gather_until(&gather, 200, 11 * MS), 0); /* too late */
+    ck_assert_uint_eq(gather_until(&gather, 200, 12 * MS), 0); /* too late */
 }
 END_TEST
 
@@ -47,35 +47,54 @@ START_TEST(where_syncs_are_fast_nobody_is_waited_for)
 {
     struct gather gather = { 0 };
 
-    gather_note_sync(&gather, 100, 200, 10 * MS, 10 * MS + 300000);
-    ck_assert_uint_eq(gather_until(&gather, 200, 10 * MS + 300000), 0);
+    gather_note_sync(&gather, 100, 200, 10 * MS, 10 * MS + 399999);
+    ck_assert_uint_eq(gather_until(&gather, 200, 10 * MS + 399999), 0);
     /* And where they are very slow, not long. */
     gather_note_sync(&gather, 200, 300, 10 * MS, 10000 * MS);
-    ck_assert_uint_eq(gather_until(&gather, 300, 10000 * MS), 10005 * MS);
+    ck_assert_uint_eq(gather_until(&gather, 300, 10000 * MS), 10010 * MS);
 }
 END_TEST
 
-START_TEST(what_brings_nobody_is_not_tried_for_a_while)
+/* How many of n syncs wait where each wait brings so many of 100. */
+static unsigned
+count_waits(int n, uint64_t brought)
 {
     struct gather gather = after_a_sync();
-    unsigned waited = 0;
+    unsigned waits = 0;
+
+    for (; n > 0; n--)
+        if (gather_until(&gather, 200, 10 * MS) != 0) {
+            waits++;
+            gather_note_wait(&gather, 200, 200 + brought);
+        }
+    return waits;
+}
+
+START_TEST(what_brings_few_is_tried_less_and_less)
+{
+    ck_assert_uint_eq(count_waits(100, 90), 100);
+    ck_assert_uint_eq(count_waits(16, 89), 1);
+    ck_assert_uint_eq(count_waits(17, 89), 2);
+    ck_assert_uint_eq(count_waits(16 + 32, 0), 2);
+    ck_assert_uint_eq(count_waits(16 + 32 + 1, 0), 3);
+    /* 16 + 32 + ... + 2,048, and 2,048 each from then on */
+    ck_assert_uint_eq(count_waits(4080, 0), 8);
+    ck_assert_uint_eq(count_waits(4080 + 10 * 2048, 0), 18);
+}
+END_TEST
+
+/* One that was worth it, and all is forgotten. */
+START_TEST(what_brings_everybody_is_tried_again)
+{
+    struct gather gather = after_a_sync();
     int i;
 
-    for (i = 0; i < 160; i++) {
-        gather.target = 300;
-        if (gather_until(&gather, 200, 10 * MS) != 0) {
-            waited++;
-            gather_note_wait(&gather, 200, 200 + (uint64_t)(i % 75)); /* fewer than 75 of 100 */
-        }
-    }
-    ck_assert_uint_eq(waited, 10);
-    gather = after_a_sync();
-    for (waited = 0, i = 0; i < 100; i++)
-        if (gather_until(&gather, 200, 10 * MS) != 0) {
-            waited++;
-            gather_note_wait(&gather, 200, 275);
-        }
-    ck_assert_uint_eq(waited, 100);
+    for (i = 0; i < 5; i++)
+        gather_note_wait(&gather, 200, 200);
+    ck_assert_uint_eq(gather.skip, 16 * 16 - 1);
+    gather_note_wait(&gather, 200, 300);
+    gather_note_wait(&gather, 200, 200);
+    ck_assert_uint_eq(gather.skip, 15);
 }
 END_TEST
 
@@ -148,7 +167,8 @@ main(void)
     tcase_add_test(tcase, those_who_were_answered_are_waited_for);
     tcase_add_test(tcase, who_writes_alone_waits_for_nobody);
     tcase_add_test(tcase, where_syncs_are_fast_nobody_is_waited_for);
-    tcase_add_test(tcase, what_brings_nobody_is_not_tried_for_a_while);
+    tcase_add_test(tcase, what_brings_few_is_tried_less_and_less);
+    tcase_add_test(tcase, what_brings_everybody_is_tried_again);
     tcase_add_test(tcase, a_log_waits_for_company_on_a_slow_disk_and_loses_nothing);
     tcase_add_test(tcase, stopping_ends_the_wait);
     suite_add_tcase(suite, tcase);
