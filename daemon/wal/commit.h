@@ -134,6 +134,10 @@ void commit_note_spares(struct commit *commit);
 /* The syncer's thread; arg: the commit. */
 void *commit_syncer(void *arg);
 
+/* Remove what lies below the first segment that is needed; what cannot be removed is tried again
+ * at the next release. Before the threads run, or the syncer. */
+void commit_drop_below(struct commit *commit, uint64_t first);
+
 /* The bound for versions that meta should promise now, and whether it must be
  * moved. */
 uint64_t commit_ceiling(const struct commit *commit);

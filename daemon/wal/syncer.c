@@ -388,33 +388,31 @@ forget_oldest(struct commit *commit, size_t n)
     return true;
 }
 
-/* Segments that were given up and could not be removed then. */
-static int
-remove_left_behind(void *arg, const char *name)
-{
-    struct commit *commit = arg;
-    uint64_t number = segment_number_of(name);
-    char *path;
-    int result;
+struct drop {
+    struct commit *commit;
+    uint64_t first;
+};
 
-    if (number == 0 || number >= commit->meta.slot.first_segment)
-        return 0;
-    path = segment_path(commit->dir, number);
-    result = path == NULL ? -ENOMEM : commit->io->unlink(commit->io->ctx, path);
-    free(path);
-    if (result != 0 && result != -ENOENT)
-        commit->left_behind = true;
+static int
+drop_one(void *arg, const char *name)
+{
+    struct drop *drop = arg;
+    uint64_t number = segment_number_of(name);
+
+    if (number != 0 && number < drop->first)
+        remove_segment(drop->commit, number);
     return 0;
 }
 
-static void
-remove_what_was_left(struct commit *commit)
+void
+commit_drop_below(struct commit *commit, uint64_t first)
 {
+    struct drop drop = { .commit = commit, .first = first };
     char path[4096];
 
     commit->left_behind = false;
     snprintf(path, sizeof(path), "%s/wal", commit->dir);
-    if (commit->io->list(commit->io->ctx, path, remove_left_behind, commit) != 0)
+    if (commit->io->list(commit->io->ctx, path, drop_one, &drop) != 0)
         commit->left_behind = true;
 }
 
@@ -424,7 +422,7 @@ release_segments(struct commit *commit, uint64_t wanted, uint64_t asked)
     size_t n;
 
     if (commit->left_behind)
-        remove_what_was_left(commit);
+        commit_drop_below(commit, commit->meta.slot.first_segment);
 
     /* The first that stays must be known to be durable before the others go. */
     sync_written(commit);

@@ -282,38 +282,8 @@ drop_rest(struct brd_wal *wal, struct brd_wal_error *error)
     return BRD_OK;
 }
 
-static int
-drop_released_one(void *arg, const char *name)
-{
-    struct brd_wal *wal = arg;
-    uint64_t number = segment_number_of(name);
-    char *path;
-    int result;
-
-    if (number == 0 || number >= wal->found.slot.first_segment)
-        return 0;
-    path = segment_path(wal->dir, number);
-    result = path == NULL ? -ENOMEM : wal->io->unlink(wal->io->ctx, path);
-    if (result != 0 && result != -ENOENT) {
-        brd_diag_warning("cannot remove %s, which is not needed any more: %s",
-                         path != NULL ? path : name, brd_file_error(result));
-        wal->commit.left_behind = true;
-    }
-    free(path);
-    return 0;
-}
-
-/* Step 5. Failing is no failure: nobody looks at those files. */
-static void
-drop_released(struct brd_wal *wal)
-{
-    char path[4096];
-
-    snprintf(path, sizeof(path), "%s/wal", wal->dir);
-    (void)wal->io->list(wal->io->ctx, path, drop_released_one, wal);
-}
-
-/* The rest of it. */
+/* The rest of step 5: files that are used again. Failing is no failure: nobody looks at what
+ * is left. */
 static void
 find_spares(struct brd_wal *wal)
 {
@@ -548,7 +518,7 @@ brd_wal_start(struct brd_wal *wal, struct brd_wal_error *out_error)
     BRD_CHECK(memcmp(commit->meta.slot_keys[0], brd_keyring_current(wal->keys), 16) == 0 &&
               memcmp(commit->meta.slot_keys[1], brd_keyring_current(wal->keys), 16) == 0);
     commit_publish_meta(commit);
-    drop_released(wal);
+    commit_drop_below(commit, wal->found.slot.first_segment);
     find_spares(wal);
     cut_last(wal);
     brd_sequencer_set_ceiling(commit->sequencer, commit->meta.slot.ceiling);
