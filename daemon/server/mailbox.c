@@ -29,15 +29,20 @@ mailbox_fini(struct mailbox *mailbox)
     mailbox->event_fd = -1;
 }
 
-/* Caller holds the lock. The counter of the eventfd cannot overflow: it is
- * written once per take. */
+/* Something was posted: unlock, and wake the owner if nobody has. Outside the lock, into which
+ * it would wake: on one processor it runs at once, and would have to sleep again. Whoever finds
+ * `signalled` set before that is fine: the write is still to come, and where the owner has
+ * been there meanwhile it finds an empty mailbox. The counter of the eventfd cannot overflow: it
+ * is written once per take. */
 static void
-signal_owner(struct mailbox *mailbox) BRD_REQUIRES(&mailbox->lock)
+unlock_and_signal(struct mailbox *mailbox) BRD_RELEASE(&mailbox->lock)
 {
-    if (mailbox->signalled)
-        return;
+    bool first = !mailbox->signalled;
+
     mailbox->signalled = true;
-    BRD_CHECK(eventfd_write(mailbox->event_fd, 1) == 0);
+    brd_mutex_unlock(&mailbox->lock);
+    if (first)
+        BRD_CHECK(eventfd_write(mailbox->event_fd, 1) == 0);
 }
 
 bool
@@ -57,12 +62,13 @@ mailbox_post_arrival(struct mailbox *mailbox, const struct arrival *arrival)
         }
         done = larger != NULL;
     }
-    if (done) {
-        mailbox->arrivals[mailbox->count++] = *arrival;
-        signal_owner(mailbox);
+    if (!done) {
+        brd_mutex_unlock(&mailbox->lock);
+        return false;
     }
-    brd_mutex_unlock(&mailbox->lock);
-    return done;
+    mailbox->arrivals[mailbox->count++] = *arrival;
+    unlock_and_signal(mailbox);
+    return true;
 }
 
 void
@@ -70,8 +76,7 @@ mailbox_post_note(struct mailbox *mailbox, enum mailbox_note note)
 {
     brd_mutex_lock(&mailbox->lock);
     mailbox->notes |= note;
-    signal_owner(mailbox);
-    brd_mutex_unlock(&mailbox->lock);
+    unlock_and_signal(mailbox);
 }
 
 void
