@@ -9,48 +9,18 @@ import collections
 import hashlib
 import pathlib
 import random
-import secrets
-import signal
 import struct
 import sys
-import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from daemon import until  # noqa: E402
+from rekey import Changer, KeyFile  # noqa: E402
 from rig import (CHECKPOINTS, CrashResults, Daemon, Helper, SEED, address_of,  # noqa: E402
                  folder_of_its_own, number, numbers_of, run, sanitizer_prefix, seconds_since, tally,
                  wal_tool)
 
 KILLS = number("KILLS", 14)
-KEYS_MAX = 400  # a key file has at most 64 KiB
 PLAIN = bytes(16)
-
-
-class KeyFile:
-    """A key file that always holds all keys that some file may be under."""
-
-    def __init__(self, folder):
-        self.path = folder / "keys"
-        self.keys = []
-        self.plain = False
-
-    def write(self):
-        fresh = self.path.with_name("keys.new")
-        fresh.touch(mode=0o600)
-        fresh.write_text("\n".join((["plain"] if self.plain else []) + self.keys) + "\n")
-        fresh.rename(self.path)
-
-    def change(self, plain=False):
-        self.plain = plain
-        if not plain:
-            self.keys.insert(0, secrets.token_hex(32))
-        self.write()
-
-    def forget(self):
-        """All files are under the current one."""
-        del self.keys[1:]
-        self.write()
 
 
 # ---- Nonces ----------------------------------------------------------------------------------
@@ -152,35 +122,6 @@ def the_audit_finds_what_it_looks_for():
 def start(data_dir, keys, **more):
     return Daemon("--durability", "normal", "--workers", "2", "--wal-segment-size", "1mb",
                   *CHECKPOINTS, "--key-file", keys.path, data_dir=data_dir, **more)
-
-
-class Changer(threading.Thread):
-    """Changes keys, one reload after the other, until the daemon is gone."""
-
-    def __init__(self, daemon, keys, dice):
-        super().__init__()
-        self.daemon_, self.keys, self.dice = daemon, keys, dice
-        self.changes = 0
-        self.failed = None
-
-    def reloads(self):
-        return sum("reload:" in line and ("done" in line or "nothing was changed" in line)
-                   for line in self.daemon_.log)
-
-    def run(self):
-        while self.daemon_.running() and len(self.keys.keys) < KEYS_MAX:
-            before = self.reloads()
-            self.keys.change(plain=self.dice.random() < 0.1)
-            try:
-                self.daemon_.signal(signal.SIGHUP)
-            except ProcessLookupError:
-                return
-            until(lambda: not self.daemon_.running() or self.reloads() > before, what="a reload")
-            refusals = [line for line in self.daemon_.log if "nothing was changed" in line]
-            if refusals:
-                self.failed = refusals[0]
-                return
-            self.changes += self.reloads() - before
 
 
 def one_kill(load, data_dir, keys, dice, audit):

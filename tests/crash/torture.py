@@ -35,7 +35,7 @@ STOP_S = 60
 # Some minutes each, so that all have their turns in an hour.
 NUMBERS = {
     "kill_loop": {"KILLS": 200, "RECOVERY_KILLS": 60, "EVICTION_KILLS": 100},
-    "power_cut": {"CUTS": 100, "BREAKS": 0},
+    "power_cut": {"CUTS": 100, "KEYED_CUTS": 100, "BREAKS": 0},
     "linearizability": {"OPERATIONS": 1_000_000, "KILLS": 100, "BREAKS": 0},
     "faults": {},
     "damage": {"FLIPS": 150, "TAILS": 60},

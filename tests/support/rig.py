@@ -326,11 +326,11 @@ EVICTION = ("--max-memory", "48kb", "--stripes", "16", "--eviction")
 POLICIES = ("s3fifo", "s3fifo", "lru", "random")
 
 
-def verify_log(data_dir):
+def verify_log(data_dir, *options):
     """What a recovered data directory holds must please the offline tool too."""
     tool = wal_tool()
     if tool:
-        done = subprocess.run([*sanitizer_prefix(tool), tool, "verify", data_dir], text=True,
+        done = subprocess.run([*sanitizer_prefix(tool), tool, "verify", *options, data_dir], text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert done.returncode == 0, f"brindle-wal verify: {done.returncode}\n{done.stdout}"
 
