@@ -844,26 +844,37 @@ START_TEST(a_daemon_without_a_log_has_nothing_to_checkpoint)
 }
 END_TEST
 
+static TCase *
+new_case(Suite *suite, const char *name)
+{
+    TCase *tcase = tcase_create(name);
+
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_set_timeout(tcase, 600);
+    suite_add_tcase(suite, tcase);
+    return tcase;
+}
+
 int
 main(void)
 {
     Suite *suite = suite_create("engine checkpoint");
-    TCase *tcase = tcase_create("checkpoint");
+    TCase *tcase = new_case(suite, "checkpoint");
+    TCase *eviction = new_case(suite, "eviction"); /* by themselves, for test_planted.sh */
+    TCase *power = new_case(suite, "power");
     SRunner *runner;
     int failed;
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_set_timeout(tcase, 600);
     tcase_add_test(tcase, a_checkpoint_shortens_the_log_and_everything_comes_back);
     tcase_add_test(tcase, nothing_new_needs_no_other_snapshot);
     tcase_add_test(tcase, what_is_written_meanwhile_comes_back);
-    tcase_add_test(tcase, what_eviction_takes_meanwhile_is_gone);
-    tcase_add_loop_test(tcase, power_may_fail_at_every_step_of_a_checkpoint, 0, 6);
+    tcase_add_test(eviction, what_eviction_takes_meanwhile_is_gone);
+    tcase_add_loop_test(power, power_may_fail_at_every_step_of_a_checkpoint, 0, 6);
     tcase_add_test(tcase, a_snapshot_under_a_name_that_was_not_synced_stays_once_it_was_loaded);
-    tcase_add_loop_test(tcase, power_may_fail_while_a_start_mends_a_killed_checkpoint, 0, 2);
+    tcase_add_loop_test(power, power_may_fail_while_a_start_mends_a_killed_checkpoint, 0, 2);
     tcase_add_test(tcase, a_disk_that_refuses_costs_the_attempt_and_nothing_else);
     tcase_add_test(tcase, a_snapshot_that_cannot_be_read_back_gets_no_name);
-    tcase_add_test(tcase, a_failed_log_makes_no_snapshot);
+    tcase_add_test(power, a_failed_log_makes_no_snapshot);
     tcase_add_test(tcase, damage_of_a_snapshot_is_refused_and_named);
     tcase_add_test(tcase, a_snapshot_that_is_missing_or_foreign_is_refused);
     tcase_add_test(tcase, a_log_that_ends_before_the_snapshot_does_is_refused);
@@ -872,7 +883,6 @@ main(void)
     tcase_add_test(tcase, what_is_not_logged_is_in_no_snapshot);
     tcase_add_test(tcase, loading_can_be_told_to_stop);
     tcase_add_test(tcase, a_daemon_without_a_log_has_nothing_to_checkpoint);
-    suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);
