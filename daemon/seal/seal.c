@@ -15,7 +15,6 @@
 #include "seal/parts.h"
 
 #include <assert.h>
-#include <cpuid.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -35,15 +34,6 @@ struct brd_seal {
     uint8_t nonce_head[NONCE_HEAD_BYTES];
     uint8_t page_key[PAGE_KEY_BYTES];
 };
-
-enum brd_seal_cipher
-brd_seal_preferred(void)
-{
-    unsigned a, b, c, d;
-    bool fast = __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_AES) != 0 && (c & bit_PCLMUL) != 0;
-
-    return fast ? BRD_SEAL_AES_256_GCM : BRD_SEAL_CHACHA20_POLY1305;
-}
 
 /* ---- Opening and closing ---- */
 

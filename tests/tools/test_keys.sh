@@ -90,6 +90,10 @@ check "in JSON too" 0 "\"type\":\"key\",\"key_id\":\"$new\",\"file\":\"segment\"
 diff <("$tool" dump --records --values --key-file "$keys" "$data") \
     <("$tool" dump --records --values "$src/tests/unit/wal/golden/v1") >"$work/diff"
 expect "what is decrypted is what the plain log of the same writes holds" test ! -s "$work/diff"
+chacha=$src/tests/unit/wal/golden/v1-chacha
+diff <("$tool" dump --records --values --key-file "$keys" "$chacha") \
+    <("$tool" dump --records --values "$src/tests/unit/wal/golden/v1") >"$work/diff"
+expect "also where the cipher is ChaCha20-Poly1305" test ! -s "$work/diff"
 
 for command in verify stat dump repair "repair --yes"; do
     # shellcheck disable=SC2086 # a command and its option

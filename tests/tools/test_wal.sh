@@ -79,6 +79,14 @@ else
     bad "looking changes nothing"
 fi
 
+check "bytes of an earlier life behind the end are none of the log's" 0 'version|put' \
+    dump --records --values "$src/tests/unit/wal/golden/v1-recycled"
+if [[ $(wc -l <"$work/out") == 20 ]]; then
+    ok "and all of its records are"
+else
+    bad "and all of its records are"
+fi
+
 flip "$work/data/wal/0000000000000002.wal" 4200
 check "damage ends with 3 and names file and offset" 3 \
     '0000000000000002.wal is damaged at offset [0-9]+' verify "$work/data"

@@ -3,19 +3,58 @@
  * golden/v1 holds a data directory after an orderly stop and a crash, and
  * records.txt, a line "VERSION HEX" for each record. golden/v1-sealed is the same, encrypted,
  * under one key first and then under another, both in the file `keys`; in golden/v1-all-sealed meta
- * also says that nothing is plain, and which segment is the newest. `test_golden --make DIR`
- * and `--make-sealed DIR` write such directories with this version; they are for a new format
- * only: what is there never changes. */
+ * also says that nothing is plain, and which segment is the newest. These are AES-256-GCM;
+ * golden/v1-chacha is ChaCha20-Poly1305. In golden/v1-recycled the first segments are gone, and the
+ * last one was made of one of them, of which more is left behind the log's end. `unit_wal_golden
+ * --make NAME DIR` writes a directory like golden/NAME with this version; that is for a new
+ * format only: what is there never changes. */
 #include "wal_test.h"
 
 #include "wal/meta.h"
+#include "wal/segment.h"
 
 #include <limits.h>
+#include <sched.h>
 #include <unistd.h>
 
+struct golden {
+    const char *name;
+    enum brd_seal_cipher cipher; /* 0: it is not encrypted */
+    bool all_sealed;             /* meta says that nothing is plain */
+    bool recycled;               /* its last segment */
+    int first_segment;
+    unsigned records;
+};
+
+static const struct golden goldens[] = {
+    { .name = "v1", .first_segment = 1, .records = 64 },
+    { .name = "v1-sealed", .cipher = BRD_SEAL_AES_256_GCM, .first_segment = 1, .records = 64 },
+    { .name = "v1-all-sealed",
+      .cipher = BRD_SEAL_AES_256_GCM,
+      .all_sealed = true,
+      .first_segment = 1,
+      .records = 64 },
+    { .name = "v1-chacha",
+      .cipher = BRD_SEAL_CHACHA20_POLY1305,
+      .all_sealed = true,
+      .first_segment = 1,
+      .records = 64 },
+    { .name = "v1-recycled", .recycled = true, .first_segment = 3, .records = 20 },
+};
+
+#define GOLDENS (sizeof(goldens) / sizeof(*goldens))
+
 static struct log_test test;
-static const char *golden; /* the directory that is read */
+static const struct golden *golden; /* the directory that is read or made */
 static FILE *lines;
+static enum brd_seal_cipher preferred; /* of what is begun now */
+
+/* Instead of daemon/seal/preferred.c. */
+enum brd_seal_cipher
+brd_seal_preferred(void)
+{
+    return preferred;
+}
 
 static void
 setup(void)
@@ -38,10 +77,10 @@ open_golden(const char *name)
     char path[PATH_MAX];
 
     if (root != NULL)
-        snprintf(path, sizeof(path), "%s/tests/unit/wal/golden/%s/%s", root, golden, name);
+        snprintf(path, sizeof(path), "%s/tests/unit/wal/golden/%s/%s", root, golden->name, name);
     else
         snprintf(path, sizeof(path), "%.*s/golden/%s/%s", (int)(strrchr(__FILE__, '/') - __FILE__),
-                 __FILE__, golden, name);
+                 __FILE__, golden->name, name);
     return fopen(path, "rb");
 }
 
@@ -99,29 +138,77 @@ compare_line(void *arg, uint64_t version, struct brd_bytes payload, uint64_t don
     return BRD_OK;
 }
 
+static void
+segment_header(int number, struct segment_header *out_header)
+{
+    struct brd_bytes content = faulty_content(test.disk, test_segment((uint64_t)number));
+
+    ck_assert_uint_ge(content.size, SEGMENT_HEADER_BYTES);
+    ck_assert_int_eq(segment_parse(content.data, SEGMENT_HEADER_BYTES, out_header), SEGMENT_VALID);
+}
+
+/* The files are what they are there for. */
+static void
+check_segments(int last)
+{
+    struct segment_header header;
+    int number;
+
+    for (number = golden->first_segment; number <= last; number++) {
+        bool recycled = golden->recycled && number == last;
+
+        segment_header(number, &header);
+        ck_assert_uint_eq(header.cipher, golden->cipher);
+        ck_assert_uint_eq(header.flags, (golden->cipher != 0 ? SEGMENT_SEALED : 0) |
+                                            (recycled ? SEGMENT_RECYCLED : 0));
+    }
+}
+
+/* Behind the end of the log, which was replayed, there is more than zeros. */
+static void
+check_earlier_life(int last)
+{
+    struct brd_bytes content = faulty_content(test.disk, test_segment((uint64_t)last));
+    struct segment_header header;
+    uint64_t lsn;
+    size_t end;
+
+    segment_header(golden->first_segment, &header);
+    lsn = header.start_lsn + test.report.bytes;
+    segment_header(last, &header);
+    end = SEGMENT_HEADER_BYTES + (size_t)(lsn - header.start_lsn);
+    ck_assert_uint_gt(end, SEGMENT_HEADER_BYTES);
+    ck_assert_uint_lt(end, content.size);
+    ck_assert(!brd_bytes_are_zero(brd_bytes(content.data + end, content.size - end)));
+}
+
 START_TEST(a_log_of_version_1_is_read_and_continued)
 {
-    static const char *const names[] = { "v1", "v1-sealed", "v1-all-sealed" };
     struct brd_keyring *keys;
     struct brd_wal_identity identity;
     struct brd_bytes content;
     char line[8];
     char name[64];
-    int number;
+    int last;
     size_t slot;
 
-    golden = names[_i];
-    test_sealed = _i > 0;
+    golden = &goldens[_i];
+    test_sealed = golden->cipher != 0;
+    /* And is continued with the other one. */
+    preferred =
+        golden->cipher == BRD_SEAL_AES_256_GCM ? BRD_SEAL_CHACHA20_POLY1305 : BRD_SEAL_AES_256_GCM;
     keys = test_sealed ? golden_keys() : NULL;
     ck_assert_int_eq(faulty_io(test.disk)->mkdir(test.disk, TEST_DIR), 0);
     ck_assert_int_eq(faulty_io(test.disk)->mkdir(test.disk, TEST_DIR "/wal"), 0);
     ck_assert(load("meta"));
-    for (number = 1; number < 100; number++) {
-        snprintf(name, sizeof(name), "wal/%016x.wal", number);
+    for (last = golden->first_segment;; last++) {
+        snprintf(name, sizeof(name), "wal/%016x.wal", last);
         if (!load(name))
             break;
     }
-    ck_assert_int_gt(number, 2);
+    last--;
+    ck_assert_int_gt(last, golden->first_segment + 1);
+    check_segments(last);
     lines = open_golden("records.txt");
     ck_assert_ptr_nonnull(lines);
     test.options.keys = keys;
@@ -134,17 +221,22 @@ START_TEST(a_log_of_version_1_is_read_and_continued)
                      BRD_OK);
     ck_assert_ptr_null(fgets(line, sizeof(line), lines));
     fclose(lines);
-    ck_assert(test.report.torn);
-    ck_assert_uint_ge(test.report.records, 60);
+    /* Bytes of an earlier life end it silently. */
+    ck_assert(test.report.torn == !golden->recycled);
+    ck_assert_uint_eq(test.report.records, golden->records);
+    if (golden->recycled)
+        check_earlier_life(last);
     ck_assert_int_eq(brd_wal_start(test.wal, &test.error), BRD_OK);
     ck_assert_uint_eq(brd_wal_epoch(test.wal), 3);
     ck_assert_uint_gt(test_append_groups(&test, 1, BRD_DURABILITY_FULL), identity.ceiling - 1);
     /* What meta did not know then it knows from now on. */
-    ck_assert(brd_wal_all_sealed(test.wal) == (strcmp(golden, "v1-all-sealed") == 0));
+    ck_assert(brd_wal_all_sealed(test.wal) == golden->all_sealed);
     ck_assert_int_eq(brd_wal_note_sealed(test.wal), BRD_OK);
     test_down(&test);
     ck_assert_int_eq(test_open(&test), BRD_OK);
     ck_assert(brd_wal_all_sealed(test.wal) == test_sealed);
+    ck_assert_int_eq(brd_wal_replay(test.wal, NULL, NULL, &test.report, &test.error), BRD_OK);
+    ck_assert_uint_eq(test.report.records, golden->records + 1);
     brd_wal_close(&test.wal);
     content = faulty_content(test.disk, TEST_DIR "/meta");
     for (slot = 0; slot < 2; slot++) {
@@ -260,12 +352,71 @@ save_keys(const char *dir)
     BRD_CHECK(fclose(file) == 0);
 }
 
+static bool
+is_there(uint64_t number)
+{
+    return faulty_content(test.disk, test_segment(number)).data != NULL;
+}
+
+/* Begin the next segment; returns the newest version before it. One more is being prepared. */
+static uint64_t
+begin_next(uint64_t prepared)
+{
+    struct brd_wal_position position;
+
+    BRD_CHECK(brd_wal_rotate(test.wal, &position) == BRD_OK);
+    while (!is_there(prepared))
+        sched_yield();
+    return position.version;
+}
+
+/* Of the second life, whose segments are 2 and 3: segment 4 is new, 5 is made of the file of 2, and gets
+ * less than that held. */
+static void
+append_recycled(void)
+{
+    uint64_t version;
+
+    append_puts(20, 32, true);
+    version = begin_next(4);
+    BRD_CHECK(brd_wal_release(test.wal, version) == BRD_OK);
+    append_puts(32, 37, true);
+    begin_next(5);
+    append_puts(37, 44, true);
+    begin_next(6);
+    append_puts(44, 52, true);
+}
+
+static uint64_t
+newest_segment(void)
+{
+    uint64_t number;
+
+    for (number = 99; number > 0 && !is_there(number); number--)
+        ;
+    return number;
+}
+
+/* The last record was not written whole. */
+static void
+tear(uint64_t number)
+{
+    struct brd_bytes last = faulty_content(test.disk, test_segment(number));
+    size_t end = last.size;
+
+    while (last.data[end - 1] == 0)
+        end--;
+    faulty_cut_file(test.disk, test_segment(number), end - 5);
+}
+
 static int
 make(const char *dir)
 {
     char name[PATH_MAX];
     uint64_t number;
 
+    test_sealed = golden->cipher != 0;
+    preferred = golden->cipher;
     test_init(&test);
     test.options.segment_bytes = 8 << 10;
     test.options.group_bytes_max = 1 << 10;
@@ -286,34 +437,25 @@ make(const char *dir)
         test.options.keys = test_ring(SEALED_KEYS);
     }
     start();
-    append_puts(20, 65, true);
+    if (golden->recycled)
+        append_recycled();
+    else
+        append_puts(20, 65, true);
     test_kill(&test);
-    test.options.read_only = true;
-    BRD_CHECK(test_open(&test) == BRD_OK);
-    BRD_CHECK(brd_wal_replay(test.wal, NULL, NULL, &test.report, &test.error) == BRD_OK);
-    brd_wal_close(&test.wal);
-    for (number = 1; faulty_content(test.disk, test_segment(number + 1)).data != NULL; number++)
-        ;
-    number--; /* without the one prepared ahead */
-    faulty_remove(test.disk, test_segment(number + 1));
-    /* The last record was not written whole. */
-    {
-        struct brd_bytes last = faulty_content(test.disk, test_segment(number));
-        size_t end = last.size;
-
-        while (last.data[end - 1] == 0)
-            end--;
-        faulty_cut_file(test.disk, test_segment(number), end - 5);
-    }
+    number = newest_segment(); /* without the one prepared ahead */
+    faulty_remove(test.disk, test_segment(number--));
+    if (!golden->recycled)
+        tear(number);
     snprintf(name, sizeof(name), "%s/records.txt", dir);
     lines = fopen(name, "w");
     BRD_CHECK(lines != NULL);
+    test.options.read_only = true;
     BRD_CHECK(test_open(&test) == BRD_OK);
     BRD_CHECK(brd_wal_replay(test.wal, write_line, NULL, &test.report, &test.error) == BRD_OK);
     brd_wal_close(&test.wal);
     BRD_CHECK(fclose(lines) == 0);
     save(dir, "meta", UINT64_MAX);
-    for (; number > 0; number--)
+    for (; number > 0 && is_there(number); number--)
         save(dir, test_segment(number) + strlen(TEST_DIR) + 1, UINT64_MAX);
     test_fini(&test);
     return EXIT_SUCCESS;
@@ -324,16 +466,18 @@ main(int argc, char **argv)
 {
     Suite *suite;
     TCase *tcase;
+    size_t i;
 
-    if (argc == 3 && strcmp(argv[1], "--make") == 0)
-        return make(argv[2]);
-    test_sealed = argc == 3 && strcmp(argv[1], "--make-sealed") == 0;
-    if (test_sealed)
-        return make(argv[2]);
+    if (argc == 4 && strcmp(argv[1], "--make") == 0) {
+        for (i = 0; i < GOLDENS; i++)
+            if (strcmp(goldens[i].name, argv[2]) == 0)
+                golden = &goldens[i];
+        return golden != NULL ? make(argv[3]) : EXIT_FAILURE;
+    }
     suite = suite_create("wal golden");
     tcase = tcase_create("golden");
     tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_loop_test(tcase, a_log_of_version_1_is_read_and_continued, 0, 3);
+    tcase_add_loop_test(tcase, a_log_of_version_1_is_read_and_continued, 0, (int)GOLDENS);
     suite_add_tcase(suite, tcase);
     return test_main_of(suite, false);
 }
