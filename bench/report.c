@@ -37,6 +37,13 @@ hit_ratio(const struct report *report)
 
 /* ---- Text ---- */
 
+/* The right form of a word behind a number. */
+static const char *
+plural(uint64_t count, const char *one, const char *many)
+{
+    return count == 1 ? one : many;
+}
+
 static void
 text_sizes(FILE *file, const char *what, const struct sizes *sizes)
 {
@@ -54,8 +61,9 @@ text_settings(const struct report *report, FILE *file)
     fprintf(file, "server      %s %s, version %s\n", options->connect,
             protocol_name((enum protocol)options->protocol),
             report->server.version[0] != '\0' ? report->server.version : "unknown");
-    fprintf(file, "load        %" PRIu64 " threads, %" PRIu64 " connections, depth %" PRIu64,
-            options->threads, options->connections, options->depth);
+    fprintf(file, "load        %" PRIu64 " %s, %" PRIu64 " %s, depth %" PRIu64, options->threads,
+            plural(options->threads, "thread", "threads"), options->connections,
+            plural(options->connections, "connection", "connections"), options->depth);
     if (options->rate > 0.0)
         fprintf(file, ", open loop at %.15g/s, %s arrivals\n", options->rate,
                 options->trace != NULL ? "uniform" : options_arrivals_name(options->arrivals));
@@ -63,17 +71,21 @@ text_settings(const struct report *report, FILE *file)
         fprintf(file, ", closed loop, refill %s\n",
                 options->trace != NULL ? "each" : options_refill_name(options->refill));
     if (options->trace != NULL) {
-        fprintf(file, "trace       %s: %" PRIu64 " requests, %" PRIu64 " keys", options->trace,
-                report->trace_requests, report->trace_keys);
+        fprintf(file, "trace       %s: %" PRIu64 " %s, %" PRIu64 " %s", options->trace,
+                report->trace_requests, plural(report->trace_requests, "request", "requests"),
+                report->trace_keys, plural(report->trace_keys, "key", "keys"));
         if (report->trace_skipped > 0)
-            fprintf(file, ", %" PRIu64 " bad lines skipped", report->trace_skipped);
+            fprintf(file, ", %" PRIu64 " bad %s skipped", report->trace_skipped,
+                    plural(report->trace_skipped, "line", "lines"));
     } else {
         fprintf(file, "workload    %s", options_workload_name(options->workload));
         if (options->workload == WORKLOAD_MIXED)
             fprintf(file, " (%.4g %% reads)", options->read_ratio * 100.0);
         if (options->workload == WORKLOAD_GETMANY)
-            fprintf(file, " of %" PRIu64 " keys", options->many);
-        fprintf(file, ", %" PRIu64 " keys", options->key_count);
+            fprintf(file, " of %" PRIu64 " %s", options->many,
+                    plural(options->many, "key", "keys"));
+        fprintf(file, ", %" PRIu64 " %s", options->key_count,
+                plural(options->key_count, "key", "keys"));
         if (options->key_pattern == KEYS_ZIPF)
             fprintf(file, " zipf %.6g", options->key_exponent);
         else
@@ -106,8 +118,8 @@ text_results(const struct report *report, FILE *file)
     uint64_t answers = report_answers(report);
 
     if (report->fill_requests > 0)
-        fprintf(file, "filled      %" PRIu64 " keys in %.3f s\n", report->fill_requests,
-                report->fill_seconds);
+        fprintf(file, "filled      %" PRIu64 " %s in %.3f s\n", report->fill_requests,
+                plural(report->fill_requests, "key", "keys"), report->fill_seconds);
     fprintf(file, "requests    %" PRIu64 " in %.3f s%s\n", answers, report->seconds,
             report->interrupted ? " (interrupted)" : "");
     fprintf(file, "throughput  %.0f requests/s, %.1f MB/s in, %.1f MB/s out\n",

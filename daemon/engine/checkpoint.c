@@ -29,6 +29,7 @@
 #include "base/check.h"
 #include "base/crashpoint.h"
 #include "base/diag.h"
+#include "base/plural.h"
 #include "base/thread.h"
 #include "engine/core.h"
 #include "engine/dump.h"
@@ -369,9 +370,10 @@ tell_result(const struct brd_engine *engine, const struct checkpoint_result *res
     if (result->status != BRD_OK)
         brd_diag_error("checkpoint: %s; the log grows until one succeeds", result->text);
     else
-        brd_diag_info("checkpoint: %" PRIu64 " entries, %" PRIu64 " MiB, of version %" PRIu64
+        brd_diag_info("checkpoint: %" PRIu64 " %s, %" PRIu64 " MiB, of version %" PRIu64
                       ", in %" PRIu64 " ms",
                       engine->checkpoint.last.snapshot.records,
+                      brd_plural(engine->checkpoint.last.snapshot.records, "entry", "entries"),
                       engine->checkpoint.last.snapshot.bytes >> 20,
                       engine->checkpoint.last.snapshot.start_version, took_ms);
 }
@@ -585,6 +587,7 @@ checkpoint_start(struct brd_engine *engine)
 {
     struct checkpoint *checkpoint = &engine->checkpoint;
     enum brd_status status;
+    uint64_t pending;
 
     checkpoint->last.snapshot = engine->snapshot;
     checkpoint->covered_lsn = brd_wal_written(engine->wal).lsn - engine->recovered.bytes;
@@ -593,10 +596,12 @@ checkpoint_start(struct brd_engine *engine)
         snapshot_remove_older(io_of(engine), engine->options.data_dir,
                               engine->snapshot.start_version);
     keys_look(engine);
-    if (keys_pending(engine) > 0)
-        brd_diag_notice("encryption: %" PRIu64 " files are not under the current key yet, and go "
-                        "with a checkpoint that begins now",
-                        keys_pending(engine));
+    pending = keys_pending(engine);
+    if (pending > 0)
+        brd_diag_notice("encryption: %" PRIu64 " %s not under the current key yet, and %s with a "
+                        "checkpoint that begins now",
+                        pending, brd_plural(pending, "file is", "files are"),
+                        brd_plural(pending, "goes", "go"));
     if (engine->options.manual)
         return BRD_OK;
     status = brd_thread_start(&checkpoint->thread, "brd-checkpoint", checkpoint_main, engine);

@@ -19,6 +19,7 @@
 #include "engine/keys.h"
 
 #include "base/diag.h"
+#include "base/plural.h"
 #include "engine/core.h"
 
 #include <errno.h>
@@ -259,6 +260,7 @@ brd_engine_set_keys(struct brd_engine *engine, const struct brd_keyring *ring,
 {
     char shown[KEYS_SHOWN_BYTES];
     enum brd_status status;
+    uint64_t pending;
 
     if (engine->wal == NULL)
         return BRD_OK;
@@ -268,10 +270,12 @@ brd_engine_set_keys(struct brd_engine *engine, const struct brd_keyring *ring,
     if (status != BRD_OK)
         return status;
     keys_show(brd_keyring_current(ring), shown);
-    if (keys_pending(engine) > 0)
-        brd_diag_notice("encryption: new files are under the key %s; %" PRIu64 " are not, and go "
+    pending = keys_pending(engine);
+    if (pending > 0)
+        brd_diag_notice("encryption: new files are under the key %s; %" PRIu64 " %s not, and %s "
                         "with a checkpoint that begins now",
-                        shown, keys_pending(engine));
+                        shown, pending, brd_plural(pending, "is", "are"),
+                        brd_plural(pending, "goes", "go"));
     checkpoint_rekey(engine);
     return BRD_OK;
 }

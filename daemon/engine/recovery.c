@@ -23,6 +23,7 @@
 #include "engine/warm.h"
 
 #include "base/diag.h"
+#include "base/plural.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -365,20 +366,25 @@ static void
 tell_result(const struct brd_engine *engine)
 {
     const struct brd_wal_report *report = &engine->recovered;
+    const uint64_t keys = brd_keyspace_count(engine->default_ns.keyspace);
 
     if (report->torn)
         brd_diag_warning("recovery: the log ended in a record that was never whole, as after a "
                          "power cut: %s at byte %" PRIu64 ", %" PRIu64
-                         " bytes dropped; nothing acknowledged as durable was in them",
-                         report->torn_path, report->torn_offset, report->torn_bytes);
+                         " %s dropped; nothing acknowledged as durable was in %s",
+                         report->torn_path, report->torn_offset, report->torn_bytes,
+                         brd_plural(report->torn_bytes, "byte", "bytes"),
+                         brd_plural(report->torn_bytes, "it", "them"));
     if (engine->snapshot.start_version != 0)
-        brd_diag_info("recovery: %" PRIu64 " entries in the snapshot of version %" PRIu64,
-                      engine->snapshot.records, engine->snapshot.start_version);
-    brd_diag_info("recovery: %" PRIu64 " records in %" PRIu32 " segments, %" PRIu64
-                  " keys, %" PRIu64 " expired meanwhile, %" PRIu64 " ms",
-                  report->records, report->segments,
-                  brd_keyspace_count(engine->default_ns.keyspace), engine->recovered_expired,
-                  engine->recovery_ms);
+        brd_diag_info("recovery: %" PRIu64 " %s in the snapshot of version %" PRIu64,
+                      engine->snapshot.records,
+                      brd_plural(engine->snapshot.records, "entry", "entries"),
+                      engine->snapshot.start_version);
+    brd_diag_info("recovery: %" PRIu64 " %s in %" PRIu32 " %s, %" PRIu64 " %s, %" PRIu64
+                  " expired meanwhile, %" PRIu64 " ms",
+                  report->records, brd_plural(report->records, "record", "records"),
+                  report->segments, brd_plural(report->segments, "segment", "segments"), keys,
+                  brd_plural(keys, "key", "keys"), engine->recovered_expired, engine->recovery_ms);
 }
 
 static uint64_t

@@ -31,6 +31,7 @@
 
 #include "base/crashpoint.h"
 #include "base/diag.h"
+#include "base/plural.h"
 #include "engine/dump.h"
 #include "engine/load.h"
 
@@ -114,10 +115,12 @@ look_up(struct writing *writing)
         say_that_it_lasts(engine);
     }
     if (now_ns - writing->told_ns >= TELL_NS) {
+        const uint64_t keys = brd_keyspace_count(engine->default_ns.keyspace);
+
         writing->told_ns = now_ns;
-        brd_diag_info("warm stop: %" PRIu64 " MiB written, %" PRIu64 " of %" PRIu64 " keys",
-                      bytes >> 20, writing->dump.writer.records,
-                      brd_keyspace_count(engine->default_ns.keyspace));
+        brd_diag_info("warm stop: %" PRIu64 " MiB written, %" PRIu64 " of %" PRIu64 " %s",
+                      bytes >> 20, writing->dump.writer.records, keys,
+                      brd_plural(keys, "key", "keys"));
     }
     return 0;
 }
@@ -186,9 +189,10 @@ warm_write(struct brd_engine *engine)
     result = dir == NULL ? -ENOMEM : write_file(&writing, dir);
     CRASH_POINT("warm_written");
     if (result == 0)
-        brd_diag_notice("warm stop: %" PRIu64 " keys, %" PRIu64 " bytes in %.1f s",
-                        writing.dump.writer.records, writing.dump.writer.offset,
-                        seconds_since(engine, writing.began_ns));
+        brd_diag_notice("warm stop: %" PRIu64 " %s, %" PRIu64 " bytes in %.1f s",
+                        writing.dump.writer.records,
+                        brd_plural(writing.dump.writer.records, "key", "keys"),
+                        writing.dump.writer.offset, seconds_since(engine, writing.began_ns));
     else if (result == -ECANCELED)
         brd_diag_warning("warm stop: given up, because a second signal came; the next start is "
                          "with an empty cache");
@@ -300,10 +304,11 @@ load_file(struct brd_engine *engine, const char *path, uint64_t version,
                                              .bytes = load.reader.info.bytes,
                                              .expired = load.expired,
                                              .left_out = load.left_out };
-        brd_diag_notice("warm start: %" PRIu64 " keys, %" PRIu64 " bytes in %.1f s; %" PRIu64
+        brd_diag_notice("warm start: %" PRIu64 " %s, %" PRIu64 " bytes in %.1f s; %" PRIu64
                         " had expired, %" PRIu64 " had no room",
-                        load.entries, load.reader.info.bytes,
-                        seconds_since(engine, reading.began_ns), load.expired, load.left_out);
+                        load.entries, brd_plural(load.entries, "key", "keys"),
+                        load.reader.info.bytes, seconds_since(engine, reading.began_ns),
+                        load.expired, load.left_out);
     }
     snapshot_close(&load.reader);
     return status;

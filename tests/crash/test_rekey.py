@@ -140,7 +140,7 @@ def one_kill(load, data_dir, keys, dice, audit):
         load.ask(f"verify {address_of(daemon)} rule=kill class=normal")
         if dice.random() < 0.5:
             # All that is left of the others goes, and they are not needed any more.
-            daemon.wait_log("recovery: .* records")
+            daemon.wait_log("recovery: .* records? in")
             if any("not under the current key yet" in line for line in daemon.log):
                 daemon.wait_log("all files are under|no file is encrypted")
             keys.forget()

@@ -161,7 +161,7 @@ def brindle_says(backup):
     seconds, ns = divmod(version, 10**9)
     when = subprocess.run(["date", "-u", "-d", f"@{seconds}", "+%Y-%m-%dT%H:%M:%S"], text=True,
                           stdout=subprocess.PIPE, check=True).stdout.strip()
-    return f"{backup} holds version {version} of {when}.{ns:09}Z: 1 records of log; it is whole\n"
+    return f"{backup} holds version {version} of {when}.{ns:09}Z: 1 record of log; it is whole\n"
 
 
 def filled(data, *options, keys=300):

@@ -9,6 +9,7 @@
  * A restore is built and checked beside its place, and then takes it in one step: whatever
  * happens, there are either the old data or the new. What was there is kept under
  * another name. Only where the place is a mount point, and empty, it is built in there. */
+#include "base/plural.h"
 #include "files.h"
 #include "health.h"
 #include "pin.h"
@@ -150,10 +151,12 @@ say_copied(const struct tool *tool, const char *type, const char *dir, const cha
         fprintf(out, "version %" PRIu64 " of %s", health->last_version, when);
     }
     if (health->snapshot.start_version != 0)
-        fprintf(out, ": a snapshot of %" PRIu64 " entries, and", health->snapshot.records);
+        fprintf(out, ": a snapshot of %" PRIu64 " %s, and", health->snapshot.records,
+                brd_plural(health->snapshot.records, "entry", "entries"));
     else
         fprintf(out, ":");
-    fprintf(out, " %" PRIu64 " records of log; it is whole\n", health->report.records);
+    fprintf(out, " %" PRIu64 " %s of log; it is whole\n", health->report.records,
+            brd_plural(health->report.records, "record", "records"));
     if (aside != NULL)
         fprintf(out, "what was there before is in %s\n", aside);
 }

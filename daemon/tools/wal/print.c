@@ -1,5 +1,6 @@
 #include "print.h"
 
+#include "base/plural.h"
 #include "when.h"
 
 #include <inttypes.h>
@@ -433,17 +434,20 @@ print_report(const struct print *print, const struct brd_wal_report *report, uin
         return;
     }
     fprintf(out,
-            "log           %" PRIu32 " segments, %" PRIu64 " groups, %" PRIu64 " records, %" PRIu64
-            " bytes\n",
-            report->segments, groups, report->records, report->bytes);
+            "log           %" PRIu32 " %s, %" PRIu64 " %s, %" PRIu64 " %s, %" PRIu64 " bytes\n",
+            report->segments, brd_plural(report->segments, "segment", "segments"), groups,
+            brd_plural(groups, "group", "groups"), report->records,
+            brd_plural(report->records, "record", "records"), report->bytes);
     if (report->records > 0)
         fprintf(out, "versions      %" PRIu64 " to %" PRIu64 "\n", report->first_version,
                 report->last_version);
     if (report->torn)
         fprintf(out,
-                "torn          %s, offset %" PRIu64 ": %" PRIu64
-                " bytes that were never whole; the next start drops them\n",
-                report->torn_path, report->torn_offset, report->torn_bytes);
+                "torn          %s, offset %" PRIu64 ": %" PRIu64 " %s never whole; the next start "
+                "drops %s\n",
+                report->torn_path, report->torn_offset, report->torn_bytes,
+                brd_plural(report->torn_bytes, "byte that was", "bytes that were"),
+                brd_plural(report->torn_bytes, "it", "them"));
 }
 
 static void
@@ -458,8 +462,9 @@ print_snapshot(const struct print *print, const struct brd_snapshot_info *snapsh
                 snapshot->bytes, snapshot->epoch);
     else
         fprintf(print->out,
-                "snapshot      of version %" PRIu64 ", %" PRIu64 " entries, %" PRIu64 " bytes\n",
-                snapshot->start_version, snapshot->records, snapshot->bytes);
+                "snapshot      of version %" PRIu64 ", %" PRIu64 " %s, %" PRIu64 " bytes\n",
+                snapshot->start_version, snapshot->records,
+                brd_plural(snapshot->records, "entry", "entries"), snapshot->bytes);
 }
 
 void

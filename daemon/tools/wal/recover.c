@@ -3,6 +3,7 @@
  * The old directory is pinned (pin.h) and only read, so a daemon may be running on it. What
  * was made of the new one goes again after a failure; the directory itself stays if it
  * was there before. */
+#include "base/plural.h"
 #include "files.h"
 #include "health.h"
 #include "pin.h"
@@ -31,8 +32,9 @@ say_reached(const struct tool *tool, const struct brd_rewind *rewind)
         return;
     }
     when_format(rewind->reached_version, when);
-    fprintf(out, "%s holds version %" PRIu64 " of %s: %" PRIu64 " entries\n", rewind->to_dir,
-            rewind->reached_version, when, rewind->entries);
+    fprintf(out, "%s holds version %" PRIu64 " of %s: %" PRIu64 " %s\n", rewind->to_dir,
+            rewind->reached_version, when, rewind->entries,
+            brd_plural(rewind->entries, "entry", "entries"));
 }
 
 static int

@@ -12,6 +12,7 @@
  * directory is as damaged as before, and an interrupted repair can be run again.
  *
  * The directory's lock is held throughout, so no daemon is looking. */
+#include "base/plural.h"
 #include "files.h"
 #include "health.h"
 #include "tool.h"
@@ -247,9 +248,10 @@ say_lost(const struct repair *repair)
     if (lost->last_version != 0)
         fprintf(out, ", to %" PRIu64 " at least", lost->last_version);
     fprintf(out,
-            ": %" PRIu64 " records in %" PRIu64 " bytes that are whole, and what was in %" PRIu64
-            " damaged bytes\n",
-            lost->records, lost->bytes, lost->damaged_bytes);
+            ": %" PRIu64 " %s in %" PRIu64 " bytes that are whole, and what was in %" PRIu64
+            " damaged %s\n",
+            lost->records, brd_plural(lost->records, "record", "records"), lost->bytes,
+            lost->damaged_bytes, brd_plural(lost->damaged_bytes, "byte", "bytes"));
 }
 
 static void
@@ -278,7 +280,8 @@ say_plan(const struct repair *repair)
         fprintf(out, "keep          every version up to %" PRIu64 ": ", plan->version);
     if (plan->snapshot != NULL)
         fprintf(out, "the snapshot of version %" PRIu64 ", and ", snapshot_version);
-    fprintf(out, "%" PRIu64 " records in %" PRIu64 " bytes of log\n", records, bytes);
+    fprintf(out, "%" PRIu64 " %s in %" PRIu64 " bytes of log\n", records,
+            brd_plural(records, "record", "records"), bytes);
     say_lost(repair);
     if (repair->survey.meta_damaged)
         fprintf(out, "              (without meta nobody knows whether segments are missing at the "
