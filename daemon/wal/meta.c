@@ -251,6 +251,8 @@ meta_tell(const struct meta *meta, struct brd_wal_identity *out_identity)
         .newest_segment = slot->newest_segment,
         .synced_lsn = slot->synced_lsn,
         .last_version = slot->last_version,
+        .slot = (uint32_t)(slot->generation % 2),
+        .other_damaged = meta->doubtful,
         .clean = (slot->flags & META_CLEAN) != 0,
         .all_sealed = (slot->flags & META_ALL_SEALED) != 0,
     };

@@ -336,6 +336,8 @@ struct brd_wal_identity {
     uint64_t ceiling;
     uint64_t first_segment, newest_segment;
     uint64_t synced_lsn, last_version;
+    uint32_t slot;          /* of the two in meta (0, 1), the one that says this */
+    bool other_damaged;     /* the other one: it may have been one store newer */
     bool clean;             /* the last stop was orderly */
     bool all_sealed;        /* no file of the directory is plain */
     uint8_t key_ids[2][16]; /* under which the two slots of meta are; zeros: not encrypted */

@@ -188,6 +188,7 @@ look_at_all(struct tool *tool, bool whole)
     pin_close(&pin);
     if (health.identity.generation != 0 && !whole)
         print_identity(&tool->print, dir, &health.identity);
+    print_damaged_slot(&tool->print, dir, &health.identity);
     if (status == BRD_OK && !whole)
         print_keys(&tool->print, &health, look.runs, look.run_count);
     free(look.runs);

@@ -340,6 +340,36 @@ print_identity(const struct print *print, const char *dir, const struct brd_wal_
 }
 
 void
+print_damaged_slot(const struct print *print, const char *dir,
+                   const struct brd_wal_identity *identity)
+{
+    const uint32_t damaged = 1 - identity->slot;
+    FILE *out = print->out;
+    char path[4096];
+    char text[512];
+
+    if (!identity->other_damaged)
+        return;
+    snprintf(text, sizeof(text),
+             "slot %" PRIu32 " of meta is damaged, and slot %" PRIu32
+             " is used, which may be one store older. A power cut in the middle of a store "
+             "leaves that, so it is no failure: a daemon writes the slot again when it starts, "
+             "and a running one within two seconds of writes",
+             damaged, identity->slot);
+    snprintf(path, sizeof(path), "%s/meta", dir);
+    if (print->json) {
+        fprintf(out, "{\"type\":\"note\"");
+        print_json_bytes(out, "path", brd_bytes_of(path));
+        fprintf(out, ",\"damaged_slot\":%" PRIu32 ",\"used_slot\":%" PRIu32, damaged,
+                identity->slot);
+        print_json_bytes(out, "text", brd_bytes_of(text));
+        fprintf(out, "}\n");
+    } else {
+        fprintf(out, "note          %s\n", text);
+    }
+}
+
+void
 print_error(const struct print *print, enum brd_status status, const struct brd_wal_error *error)
 {
     FILE *out = print->out;

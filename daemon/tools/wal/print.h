@@ -30,6 +30,10 @@ print_identity(const struct print *print, const char *dir, const struct brd_wal_
 void
 print_error(const struct print *print, enum brd_status status, const struct brd_wal_error *error);
 
+/* Where one of meta's two slots is damaged: that it is, and why that is no failure. */
+void print_damaged_slot(const struct print *print, const char *dir,
+                        const struct brd_wal_identity *identity);
+
 /* The first line of a snapshot's dump. */
 void print_snapshot_head(const struct print *print, const char *path,
                          const struct brd_snapshot_info *info);
