@@ -4,7 +4,7 @@
 
 #define LIMIT_NS_MIN (400 * BRD_NS_PER_US) /* timers, and waking a thread, are no finer */
 #define LIMIT_NS_MAX (10 * BRD_NS_PER_MS)
-#define SKIP_MIN     15
+#define SKIP_MIN     15U
 #define DOUBLED_MAX  7
 
 void
@@ -40,8 +40,7 @@ gather_note_wait(struct gather *gather, uint64_t before, uint64_t after)
         gather->failures = 0;
         return;
     }
-    gather->skip = (SKIP_MIN + 1) << gather->failures;
-    gather->skip -= 1;
+    gather->skip = ((SKIP_MIN + 1) << gather->failures) - 1;
     if (gather->failures < DOUBLED_MAX)
         gather->failures++;
 }

@@ -81,9 +81,9 @@ def both_options_change_while_the_daemon_runs():
 def a_limit_below_an_empty_store_is_said():
     folder = scratch()
     path = folder / "brindle.conf"
-    path.write_text("[memory]\nmax-memory = 300kb\n")
+    path.write_text("[memory]\nmax-memory = 60kb\n")
     with Daemon("--config", path, data_dir="none") as daemon:
-        daemon.wait_log(r"warning: max-memory \(307200 bytes\) is less than the \d+ bytes")
+        daemon.wait_log(r"warning: max-memory \(61440 bytes\) is less than the \d+ bytes")
         assert "OUT_OF_MEMORY" in cli(daemon, "put", "key", "value").stderr
         path.write_text("[memory]\nmax-memory = 2mb\n")
         daemon.signal(signal.SIGHUP)
