@@ -58,9 +58,9 @@ extern "C" {
 
 /* The version of this header; brd_library_version() is that of the library. */
 #define BRD_VERSION_MAJOR  1
-#define BRD_VERSION_MINOR  0
+#define BRD_VERSION_MINOR  1
 #define BRD_VERSION_PATCH  0
-#define BRD_VERSION_STRING "1.0.0"
+#define BRD_VERSION_STRING "1.1.0"
 
 /* The protocol that this library speaks (Hello.protocol_version). */
 #define BRD_PROTOCOL_VERSION 1
@@ -175,7 +175,7 @@ BRD_API bool brd_status_is_outcome(enum brd_status status);
  * CONNECTION_FAILED and the like, not UNKNOWN_RESULT. */
 BRD_API bool brd_status_is_temporary(enum brd_status status);
 
-/* "1.0.0": of the library that is loaded. Static. */
+/* "1.1.0": of the library that is loaded. Static. */
 BRD_API const char *brd_library_version(void);
 
 /* ---- Bytes -------------------------------------------------------------- */

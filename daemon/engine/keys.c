@@ -174,7 +174,7 @@ void
 keys_look(struct brd_engine *engine)
 {
     struct keys *keys = &engine->keys;
-    struct survey survey = { .ring = keys_ring(engine) };
+    struct survey survey = { .ring = NULL };
     uint64_t before;
     int result;
 
@@ -194,7 +194,7 @@ keys_look(struct brd_engine *engine)
             survey.pending++; /* what went may come back */
         }
     }
-    if (survey.pending == 0)
+    if (result == 0 && survey.pending == 0)
         note_sealed(engine);
     atomic_store_explicit(&keys->pending, survey.pending, memory_order_relaxed);
     brd_mutex_unlock(&keys->lock);

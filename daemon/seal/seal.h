@@ -39,9 +39,9 @@ struct brd_keyring;
  * and those that begin with # are skipped, blanks around a line too. Where the word `plain`
  * stands on a line before the first key, no key is current: nothing is sealed any more, and
  * the keys only open what was. The word `only` there says instead that what is sealed under
- * none of them is not to be trusted (brd_keyring_only). It must be a regular file that only its owner can read (mode
- * 0400 or 0600, or a credential's 0440 owned by root), owned by the caller's user or root;
- * what it held is wiped from memory again except for the keys.
+ * none of them is not to be trusted (brd_keyring_only). It must be a regular file that only its
+ * owner can read (mode 0400 or 0600, or a credential's 0440 owned by root), owned by the
+ * caller's user or root; what it held is wiped from memory again except for the keys.
  *
  * path         borrowed for the call.
  * out_ring     owned by the caller: brd_keyring_close.

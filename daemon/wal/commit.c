@@ -224,7 +224,7 @@ publish_written(struct commit *commit, uint64_t version, uint64_t lsn, uint64_t 
         commit->sync_wanted = sync_version;
     wanted =
         commit->sync_wanted > atomic_load_explicit(&commit->synced_version, memory_order_relaxed) &&
-        brd_counter_get(&commit->counters.records) >= commit->gather_target;
+        brd_counter_get(&commit->counters.sync_records) >= commit->gather_target;
     brd_mutex_unlock(&commit->lock);
     if (wanted)
         brd_cond_signal(&commit->sync_wake); /* it would wake into the lock */
@@ -295,6 +295,8 @@ write_arena(struct commit *commit, struct queue_arena *arena)
     struct queue_cursor cursor = { .arena = arena };
     bool more = true;
 
+    /* Of all its groups, before the first: there is hardly ever another one. */
+    brd_counter_add(&commit->counters.sync_records, arena->sync_records);
     while (more && !commit_is_poisoned(commit)) {
         size_t arena_bytes = (size_t)queue_group(&cursor)->reserved;
 
@@ -491,12 +493,15 @@ static enum brd_status
 say_sealed(struct commit *commit, bool all_sealed) BRD_REQUIRES(&commit->lock)
 {
     enum brd_status status = BRD_OK;
+    bool before = commit->all_sealed;
 
     commit->all_sealed = all_sealed;
     brd_cond_signal(&commit->sync_wake);
     while (status == BRD_OK &&
            (commit->meta_all_sealed[0] != all_sealed || commit->meta_all_sealed[1] != all_sealed))
         status = wait_turn(commit);
+    if (status != BRD_OK)
+        commit->all_sealed = before;
     return status;
 }
 

@@ -19,6 +19,7 @@
 /* What the threads count; each field has one writer. */
 struct commit_counters {
     brd_counter records, bytes, groups; /* writer */
+    brd_counter sync_records;           /* ... of records: somebody waits for their sync */
     brd_counter syncs;                  /* syncer */
     brd_counter sync_gathers;           /* ... that waited for company */
     brd_counter sync_last_us, sync_max_us;
@@ -67,7 +68,7 @@ struct commit {
     bool writer_waits;      /* for the next segment, or... */
     bool rotation_waits;    /* ... the rotation that was asked for does */
     uint64_t sync_wanted;   /* newest version somebody waits for */
-    uint64_t gather_target; /* records written, before which the syncer is not to be woken */
+    uint64_t gather_target; /* sync_records, before which the syncer is not to be woken */
     bool stop_syncer, stop_preparer;
     struct retention retention;      /* of begun segments, the current one included */
     uint64_t rotations;              /* that were asked for and are over */

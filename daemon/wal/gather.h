@@ -5,9 +5,9 @@
  * already; so each waits for two syncs, and each sync serves half of them. If the next one
  * waits until those that were just answered are back, it serves all.
  *
- * Everybody is back when as many records have been written as the last sync had
- * answered. That is waited for no longer than a sync takes, counted from the end of the last
- * one: beyond that two syncs for one half each would be as good. Who writes alone is
+ * Everybody is back when as many records that are waited for have been written as the last sync
+ * had answered; records of weaker classes are no company. That is waited for no longer than a
+ * sync takes (10 ms at most), counted from the end of the last one: beyond that two syncs for one half each would be as good. Who writes alone is
  * company enough and waits for nobody, who comes later than that is not held up, and where a
  * sync takes less than some tenths of a millisecond nothing is gained. Where waiting did not bring
  * nearly everybody, the next syncs do not wait, and twice as many each time: clients that do not
@@ -22,16 +22,16 @@
 #include <stdint.h>
 
 struct gather {
-    uint64_t covered;  /* records that had been written when the last sync began */
+    uint64_t covered;  /* such records that had been written when the last sync began */
     uint64_t ended_ns; /* when it ended */
     uint64_t limit_ns; /* how long after that the next one may wait */
-    uint64_t target;   /* records written, when everybody is back */
+    uint64_t target;   /* the same, when everybody is back */
     unsigned skip;     /* syncs that do not wait... */
     unsigned failures; /* ... because so many waits in a row were for nothing */
 };
 
-/* A sync is over. covered: records that had been written when it began, since the log was
- * opened; written: those that have been now. Times are of one monotonic clock. */
+/* A sync is over. covered: records that are waited for and had been written when it began, since
+ * the log was opened; written: those that have been now, before anybody is answered. Times are of one monotonic clock. */
 void gather_note_sync(struct gather *gather, uint64_t covered, uint64_t written, uint64_t began_ns,
                       uint64_t ended_ns);
 

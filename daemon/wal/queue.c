@@ -33,6 +33,7 @@ arena_reset(struct queue_arena *arena)
     arena->claimed = 0;
     arena->records = 0;
     arena->sync_version = 0;
+    arena->sync_records = 0;
 }
 
 static bool
@@ -356,8 +357,10 @@ queue_append(struct queue *queue, uint64_t reserved, uint64_t now_ns,
         BRD_CHECK(version > queue->base_version);
         put_record(queue, version, payload);
         queue->pending->claimed += reserved + QUEUE_RECORD_OVERHEAD;
-        if (sync)
+        if (sync) {
             queue->pending->sync_version = version;
+            queue->pending->sync_records++;
+        }
         queue->base_version = version;
         atomic_store_explicit(&queue->last_version, version, memory_order_release);
         brd_counter_add(&queue->records_queued, 1);

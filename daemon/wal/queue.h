@@ -44,6 +44,7 @@ struct queue_arena {
     uint64_t claimed;   /* to be given back when it has been written */
     uint64_t records;
     uint64_t sync_version; /* the newest that somebody waits for to be synced */
+    uint64_t sync_records; /* how many are waited for so */
 };
 
 struct queue {

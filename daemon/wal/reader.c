@@ -180,7 +180,8 @@ check_known(const struct log_segment *segment, const struct brd_keyring *keys,
              (meta->flags & META_CLEAN) != 0)
         why = "the last stop was orderly, and there was no such segment; brindle-wal repair takes "
               "it out";
-    else if (segment->number > meta->newest_segment && header->start_lsn < meta->synced_lsn)
+    else if (segment->number > meta->newest_segment && meta_knows_newest(meta) &&
+             header->start_lsn < meta->synced_lsn)
         why = "it begins before what had been synced when there was no such segment; brindle-wal "
               "repair takes it out";
     if (why == NULL)

@@ -216,7 +216,7 @@ static void
 sync_written(struct commit *commit)
 {
     uint64_t began_ns = brd_clock_mono_ns(commit->clock);
-    uint64_t records = brd_counter_get(&commit->counters.records);
+    uint64_t waited_for = brd_counter_get(&commit->counters.sync_records);
     struct segment *current;
     struct segment *sealed;
     uint64_t version;
@@ -254,37 +254,48 @@ sync_written(struct commit *commit)
         if (!store_meta(commit, version, lsn))
             return;
     }
+    /* Before anybody is answered, and writes again. */
+    gather_note_sync(&commit->gather, waited_for, brd_counter_get(&commit->counters.sync_records),
+                     began_ns, brd_clock_mono_ns(commit->clock));
     publish_synced(commit, version, lsn, began_ns);
     commit_notify(commit);
-    gather_note_sync(&commit->gather, records, brd_counter_get(&commit->counters.records), began_ns,
-                     brd_clock_mono_ns(commit->clock));
+}
+
+/* Does somebody wait for a sync, who is not to be given up, and is somebody expected still? */
+static bool
+gathers(const struct commit *commit) BRD_REQUIRES(&commit->lock)
+{
+    return !commit->stop_syncer && !commit_is_poisoned(commit) &&
+           commit->sync_wanted >
+               atomic_load_explicit(&commit->synced_version, memory_order_relaxed) &&
+           brd_counter_get(&commit->counters.sync_records) < commit->gather_target;
 }
 
 /* A sync is due: wait for those who are expected. */
 static void
 wait_for_company(struct commit *commit)
 {
-    uint64_t before = brd_counter_get(&commit->counters.records);
-    uint64_t until_ns = gather_until(&commit->gather, before, brd_clock_mono_ns(commit->clock));
-    uint64_t now_ns;
+    uint64_t before = brd_counter_get(&commit->counters.sync_records);
+    uint64_t now_ns = brd_clock_mono_ns(commit->clock);
+    uint64_t until_ns = gather_until(&commit->gather, before, now_ns);
+    bool waited = false;
 
     if (until_ns == 0)
         return;
     brd_mutex_lock(&commit->lock);
     commit->gather_target = commit->gather.target;
-    while (!commit->stop_syncer && !commit_is_poisoned(commit) &&
-           commit->sync_wanted >
-               atomic_load_explicit(&commit->synced_version, memory_order_relaxed) &&
-           brd_counter_get(&commit->counters.records) < commit->gather_target) {
-        now_ns = brd_clock_mono_ns(commit->clock);
-        if (now_ns >= until_ns ||
-            !brd_cond_wait_for(&commit->sync_wake, &commit->lock, until_ns - now_ns))
+    while (gathers(commit) && now_ns < until_ns) {
+        waited = true;
+        if (!brd_cond_wait_for(&commit->sync_wake, &commit->lock, until_ns - now_ns))
             break;
+        now_ns = brd_clock_mono_ns(commit->clock);
     }
     commit->gather_target = 0;
     brd_mutex_unlock(&commit->lock);
+    if (!waited)
+        return;
     brd_counter_add(&commit->counters.sync_gathers, 1);
-    gather_note_wait(&commit->gather, before, brd_counter_get(&commit->counters.records));
+    gather_note_wait(&commit->gather, before, brd_counter_get(&commit->counters.sync_records));
 }
 
 /* Is there something to sync now? */
@@ -505,13 +516,14 @@ commit_syncer(void *arg)
             (void)store_meta(commit,
                              atomic_load_explicit(&commit->synced_version, memory_order_relaxed),
                              atomic_load_explicit(&commit->synced_lsn, memory_order_relaxed));
+        /* First, since it syncs too: where writers keep the disk busy a sync is always due. */
+        if (!commit_is_poisoned(commit) && release_wanted(commit, &wanted, &asked)) {
+            release_segments(commit, wanted, asked);
+            continue;
+        }
         if (sync_is_due(commit)) {
             wait_for_company(commit);
             sync_written(commit);
-            continue;
-        }
-        if (!commit_is_poisoned(commit) && release_wanted(commit, &wanted, &asked)) {
-            release_segments(commit, wanted, asked);
             continue;
         }
         if (!syncer_wait(commit) && !sync_is_due(commit))

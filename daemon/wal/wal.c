@@ -542,11 +542,17 @@ record_stop(struct brd_wal *wal)
     const struct brd_io *io = wal->io;
     struct commit *commit = &wal->commit;
     struct segment *segment = commit->current;
-    int result;
+    const struct segment *sealed;
+    int result = 0;
 
     if (commit->next != NULL)
         (void)io->unlink(io->ctx, commit->next->path);
-    result = io->ftruncate(io->ctx, segment->fd, segment->end);
+    /* Segments without a record, which no sync was due for: their headers must be durable before
+     * meta names a newer one. */
+    for (sealed = commit->sealed; result == 0 && sealed != NULL; sealed = sealed->next)
+        result = io->fdatasync(io->ctx, sealed->fd);
+    if (result == 0)
+        result = io->ftruncate(io->ctx, segment->fd, segment->end);
     if (result == 0)
         result = io->fdatasync(io->ctx, segment->fd);
     CRASH_POINT("stop_cut");

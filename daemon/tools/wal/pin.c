@@ -4,8 +4,9 @@
  * those segments go, so the snapshot that is found needs no segment that is older than
  * those that were opened. Segments again: a snapshot has its name only after the log up to
  * its end was synced, so all of that is in segments that exist by then. meta is a
- * copy, taken first: the newest segment that it names exists. That the oldest one
- * that it names had been removed by then is what is left to go wrong, and to try again.
+ * copy, taken first: the newest segment that it names exists. What is left to go wrong, and to
+ * be tried again: the oldest one that it names has been removed by then, or the daemon, by starting
+ * or by turning encryption off, has made a file that this meta says cannot be.
  *
  * A daemon may use the file of a segment that it has removed again (wal/spare.h), but not
  * while somebody has a lock on it, and it takes the name away before it asks for the lock. So a file

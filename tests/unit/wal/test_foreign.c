@@ -30,7 +30,16 @@ teardown(void)
 }
 
 /* Key files of the tests; TEST_KEY_A alone is what test_keys() has. */
-enum ring { RING_NONE, RING_A, RING_PLAIN_A, RING_B_A, RING_PLAIN_B_A, RING_ONLY_A, RINGS };
+enum ring {
+    RING_NONE,
+    RING_A,
+    RING_PLAIN_A,
+    RING_B_A,
+    RING_A_B,
+    RING_PLAIN_B_A,
+    RING_ONLY_A,
+    RINGS
+};
 
 static const struct brd_keyring *
 ring_of(enum ring which)
@@ -39,6 +48,7 @@ ring_of(enum ring which)
                                               TEST_KEY_A,
                                               "plain\n" TEST_KEY_A,
                                               TEST_KEY_B "\n" TEST_KEY_A,
+                                              TEST_KEY_A "\n" TEST_KEY_B,
                                               "plain\n" TEST_KEY_B "\n" TEST_KEY_A,
                                               "only\n" TEST_KEY_A };
     static struct brd_keyring *rings[RINGS];
@@ -509,6 +519,26 @@ START_TEST(an_orderly_stop_knows_what_was_just_begun)
 }
 END_TEST
 
+/* Two changes of keys in which nothing is written: a segment is left without any record in it, and
+ * so without any sync of its header. */
+START_TEST(an_orderly_stop_makes_what_it_tells_of_durable)
+{
+    struct brd_wal_position position;
+
+    test_up(&test);
+    test_append_groups(&test, 5, BRD_DURABILITY_FULL);
+    ck_assert_int_eq(brd_wal_set_keys(test.wal, ring_of(RING_B_A)), BRD_OK);
+    ck_assert_int_eq(brd_wal_rotate(test.wal, &position), BRD_OK);
+    ck_assert_int_eq(brd_wal_set_keys(test.wal, ring_of(RING_A_B)), BRD_OK);
+    ck_assert_int_eq(brd_wal_rotate(test.wal, &position), BRD_OK);
+    test_down(&test);
+    faulty_cut(test.disk);
+    faulty_reboot(test.disk, FAULTY_KEEP_NONE, 1);
+    use_keys(RING_A_B);
+    must_read(5);
+}
+END_TEST
+
 /* ---- Directories of earlier versions ---- */
 
 START_TEST(an_older_directory_gets_what_meta_should_know)
@@ -544,6 +574,38 @@ START_TEST(an_older_directory_gets_what_meta_should_know)
         ck_assert(meta_knows_newest(&slots[i]));
     ck_assert_int_eq(test_open(&test), BRD_OK);
     ck_assert(brd_wal_all_sealed(test.wal));
+}
+END_TEST
+
+/* Version 1.0.0 noted at a start how far the log that it had found was synced, before it noted the
+ * newest segment of that. */
+START_TEST(an_older_directory_may_have_been_left_in_the_middle_of_a_start)
+{
+    struct brd_wal_position position;
+    struct segment_header first;
+    int i;
+
+    test_up(&test);
+    test_append_groups(&test, 5, BRD_DURABILITY_FULL);
+    ck_assert_int_eq(brd_wal_rotate(test.wal, &position), BRD_OK);
+    test_append_groups(&test, 5, BRD_DURABILITY_FULL);
+    test_kill(&test);
+    ck_assert(read_file(test_segment(1), 0, &first, sizeof(first)));
+    for (i = 0; i < 2; i++) {
+        struct meta_slot slot;
+
+        read_slot(i, &slot);
+        meta_set_newest(&slot, 1, first.salt);
+        slot.synced_lsn = position.lsn + 64;
+        memcpy(slot_bytes(i), &slot, sizeof(slot));
+        sign_slot(i);
+    }
+    must_refuse(test_segment(2), "before what had been synced"); /* of this version */
+    make_meta_older();
+    must_read(10);
+    test_up(&test);
+    test_down(&test);
+    must_read(10);
 }
 END_TEST
 
@@ -830,7 +892,9 @@ main(void)
     tcase_add_test(tcase, a_segment_of_a_fork_is_refused_above_what_meta_knows);
     tcase_add_loop_test(tcase, nothing_comes_behind_an_orderly_stop, 0, 2);
     tcase_add_test(tcase, an_orderly_stop_knows_what_was_just_begun);
+    tcase_add_test(tcase, an_orderly_stop_makes_what_it_tells_of_durable);
     tcase_add_loop_test(tcase, an_older_directory_gets_what_meta_should_know, 0, 4);
+    tcase_add_test(tcase, an_older_directory_may_have_been_left_in_the_middle_of_a_start);
     tcase_add_test(tcase, a_slot_that_is_not_signed_cannot_say_that_all_is_encrypted);
     tcase_add_test(tcase, meta_says_that_all_is_encrypted_as_long_as_it_is);
     tcase_add_loop_test(tcase, it_is_not_turned_off_where_meta_cannot_say_so, 0, 2);

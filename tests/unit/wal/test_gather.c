@@ -136,6 +136,29 @@ START_TEST(a_log_waits_for_company_on_a_slow_disk_and_loses_nothing)
 }
 END_TEST
 
+/* What nobody waits for is no company: who alone asks for syncs, beside a stream of others'
+ * writes, is not held up. */
+START_TEST(a_stream_of_weaker_writes_is_no_company)
+{
+    struct brd_wal_stats stats;
+    int i;
+
+    test_init(&test);
+    test_up(&test);
+    faulty_set_hook(test.disk, take_time, NULL);
+    for (i = 0; i < 50; i++) {
+        (void)test_append_many(&test, 9, false);
+        ck_assert(test_wait(&test, BRD_DURABILITY_FULL, test_append_many(&test, 1, true)));
+    }
+    brd_wal_get_stats(test.wal, &stats);
+    ck_assert_uint_ge(stats.syncs, 50);
+    ck_assert_uint_eq(stats.sync_gathers, 0);
+    faulty_set_hook(test.disk, NULL, NULL);
+    test_down(&test);
+    test_fini(&test);
+}
+END_TEST
+
 /* A stop does not wait for who will not come. */
 START_TEST(stopping_ends_the_wait)
 {
@@ -170,6 +193,7 @@ main(void)
     tcase_add_test(tcase, what_brings_few_is_tried_less_and_less);
     tcase_add_test(tcase, what_brings_everybody_is_tried_again);
     tcase_add_test(tcase, a_log_waits_for_company_on_a_slow_disk_and_loses_nothing);
+    tcase_add_test(tcase, a_stream_of_weaker_writes_is_no_company);
     tcase_add_test(tcase, stopping_ends_the_wait);
     suite_add_tcase(suite, tcase);
     return test_main(suite);
