@@ -262,7 +262,7 @@ make_room(struct conn *conn, size_t extra)
         conn_close(conn, CLOSE_NO_MEMORY);
         return false;
     }
-    if (bytes.size > 0)
+    if (conn->in != NULL)
         memcpy(data, bytes.data, bytes.size);
     drop_bytes(conn);
     conn->in = data;
@@ -307,6 +307,7 @@ split_frame(struct conn *conn, struct brd_bytes frame, const struct brd_span *pl
     size_t have = there < place->size ? there : (size_t)place->size;
     uint8_t *data = malloc(begin + tail_bytes);
 
+    BRD_CHECK(frame.data != NULL && begin <= frame.size);
     if (data == NULL)
         return false;
     memcpy(data, frame.data, begin);

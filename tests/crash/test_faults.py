@@ -226,6 +226,16 @@ def write_until(client, status, first, keys=10**9):
     return acknowledged
 
 
+def fill(client, acknowledged):
+    """Puts until one is refused that no checkpoint under way will make room for."""
+    low = False
+    while not low:
+        acknowledged += write_until(client, pb.DISK_FULL, len(acknowledged))
+        until(lambda: stats_of(client, "checkpoint_running") == {"checkpoint_running": 0},
+              what="no checkpoint")
+        low = stats_of(client, "disk_low") == {"disk_low": 1}
+
+
 def check_is_low(client, daemon):
     """Nothing but writes is refused, and the connection lives."""
     until(lambda: stats_of(client, "disk_low") == {"disk_low": 1}, what="disk_low")
@@ -249,14 +259,15 @@ def the_reserve_is_kept(folder, durability):
         os.posix_fallocate(file.fileno(), 0, space.f_bavail * space.f_frsize - (16 << 20))
     with start(folder / "data", durability) as daemon, Client(daemon.listen) as client, \
             evidence(daemon):
-        acknowledged = write_until(client, pb.DISK_FULL, 0)
+        acknowledged = []
+        fill(client, acknowledged)
         assert len(acknowledged) > 1000, len(acknowledged)
         check_is_low(client, daemon)
         others.unlink()
         acknowledged += write_until(client, pb.OK, len(acknowledged))
         daemon.wait_log("the disk has room again")
         # The log stops at the reserve also where nobody else takes anything.
-        acknowledged += write_until(client, pb.DISK_FULL, len(acknowledged))
+        fill(client, acknowledged)
         check_is_low(client, daemon)
         # Half of the data goes, and a checkpoint gives the log back.
         gone = len(acknowledged) // 2
