@@ -889,6 +889,7 @@ START_TEST(where_meta_cannot_be_told_encryption_stays_on)
 {
     up();
     put_needles();
+    (void)checkpoint_now(); /* they are on the disk */
     faulty_fail_path(disk, "meta");
     faulty_fail(disk, FAULTY_FDATASYNC, 1, 0, EIO);
     ck_assert_int_eq(brd_engine_set_keys(rig.engine, ring_with("plain\n" RING_A), &rig.error),
