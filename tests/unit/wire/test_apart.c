@@ -1,22 +1,18 @@
 /* Messages whose large value lies apart: its place is found as soon as it can be, and what is
  * decoded is what the whole message would give. */
+#include "build.h"
 #include "tests/support/requests.h"
 #include "wire_test.h"
 
 #include <check.h>
 
 #define ARENA_BYTES ((size_t)8 << 20)
-#define MESSAGE_MAX ((size_t)1 << 20)
 #define VALUE_BYTES 20000
 
 static struct brd_wire_arena *apart_arena;
 static struct brd_wire_arena *whole_arena;
 static const struct brd_wire_limits limits = { .batch_keys_max = 100 };
 static uint8_t value[VALUE_BYTES];
-
-/* A message being built, from the inside out. */
-static uint8_t built[MESSAGE_MAX];
-static size_t built_size;
 
 static void
 setup(void)
@@ -38,29 +34,11 @@ teardown(void)
     brd_wire_arena_destroy(&whole_arena);
 }
 
+/* An id, and what was built so far as the request's kind. */
 static void
-add_varint(uint32_t number, uint64_t number_value)
+wrap_request(uint32_t number, uint64_t id)
 {
-    built_size += brd_varint_put(built + built_size, (uint64_t)number << 3);
-    built_size += brd_varint_put(built + built_size, number_value);
-}
-
-static void
-add_bytes(uint32_t number, const void *data, size_t size)
-{
-    built_size += brd_varint_put(built + built_size, (uint64_t)number << 3 | 2);
-    built_size += brd_varint_put(built + built_size, size);
-    if (size > 0)
-        memcpy(built + built_size, data, size);
-    built_size += size;
-}
-
-/* What was built so far becomes the request's kind, behind an id and before what is still to
- * be added. */
-static void
-wrap(uint32_t number, uint64_t id)
-{
-    static uint8_t copy[MESSAGE_MAX];
+    static uint8_t copy[sizeof(built)];
     size_t size = built_size;
 
     memcpy(copy, built, size);
@@ -76,7 +54,7 @@ build_put(size_t value_size)
     add_bytes(1, "a key", 5);
     add_bytes(2, value, value_size);
     add_varint(3, 5000);
-    wrap(3, 300);
+    wrap_request(3, 300);
     add_bytes(15, "ns", 2);
 }
 
@@ -207,7 +185,7 @@ START_TEST(lengths_that_contradict_have_no_place)
     add_bytes(1, "a key", 5);
     add_bytes(2, value, VALUE_BYTES);
     built_size -= 1; /* the value is longer than the put */
-    wrap(3, 1);
+    wrap_request(3, 1);
     ck_assert(!brd_wire_find_value(brd_bytes(built, built_size), built_size, 1, &place));
 }
 END_TEST
@@ -225,12 +203,12 @@ START_TEST(puts_and_appends_are_decoded_with_their_value_by_reference)
         add_bytes(2, value, sizes[i]);
         add_varint(3, BRD_DURABILITY_FULL);
         add_bytes(1, "k", 1);
-        wrap(12, UINT64_MAX);
+        wrap_request(12, UINT64_MAX);
         ck_assert(compare_built(&by_reference) && by_reference);
         built_size = 0; /* the namespace first */
         add_bytes(1, "", 0);
         add_bytes(2, value, sizes[i]);
-        wrap(3, 0);
+        wrap_request(3, 0);
         memmove(built + 4, built, built_size);
         memcpy(built, (uint8_t[]){ 15 << 3 | 2, 2, 'n', 's' }, 4);
         built_size += 4;
@@ -247,13 +225,13 @@ START_TEST(unusual_messages_are_put_together)
     add_bytes(1, "k", 1);
     add_bytes(2, value, VALUE_BYTES);
     add_bytes(2, "another", 7);
-    wrap(3, 1);
+    wrap_request(3, 1);
     ck_assert(compare_built(&by_reference) && !by_reference);
     built_size = 0; /* a field that is not known */
     add_bytes(1, "k", 1);
     add_bytes(2, value, VALUE_BYTES);
     add_varint(100, 1);
-    wrap(3, 1);
+    wrap_request(3, 1);
     ck_assert(compare_built(&by_reference) && !by_reference);
     build_put(VALUE_BYTES); /* another kind behind it, which is the one that counts */
     add_bytes(2, "\x0a\x01k", 3);
@@ -266,7 +244,7 @@ START_TEST(unusual_messages_are_put_together)
     add_bytes(1, "k", 1);
     add_bytes(2, value, VALUE_BYTES);
     add_varint(5, 99);
-    wrap(3, 1);
+    wrap_request(3, 1);
     ck_assert(compare_built(&by_reference) && !by_reference);
 }
 END_TEST

@@ -1,5 +1,6 @@
 /* What decoding refuses, what it bounds, and that its two ways agree. The bytes
  * of each request kind are in test_golden.c. */
+#include "build.h"
 #include "tests/support/requests.h"
 #include "wire/general.h"
 #include "wire/hot.h"
@@ -11,10 +12,6 @@
 
 static struct brd_wire_arena *arena;
 static const struct brd_wire_limits limits = { .batch_keys_max = 100 };
-
-/* A message being built. */
-static uint8_t built[4 << 20];
-static size_t built_size;
 
 static void
 setup(void)
@@ -28,35 +25,6 @@ static void
 teardown(void)
 {
     brd_wire_arena_destroy(&arena);
-}
-
-static void
-add_varint(uint32_t number, uint64_t value)
-{
-    built_size += brd_varint_put(built + built_size, (uint64_t)number << 3);
-    built_size += brd_varint_put(built + built_size, value);
-}
-
-static void
-add_bytes(uint32_t number, const void *data, size_t size)
-{
-    built_size += brd_varint_put(built + built_size, (uint64_t)number << 3 | 2);
-    built_size += brd_varint_put(built + built_size, size);
-    if (size > 0)
-        memmove(built + built_size, data, size);
-    built_size += size;
-}
-
-/* What was built so far becomes one field. */
-static void
-wrap(uint32_t number)
-{
-    static uint8_t copy[sizeof(built)];
-    size_t size = built_size;
-
-    memcpy(copy, built, size);
-    built_size = 0;
-    add_bytes(number, copy, size);
 }
 
 static enum brd_status
