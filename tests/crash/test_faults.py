@@ -345,10 +345,16 @@ def crash_points():
     return sorted(names)
 
 
-def finish_a_checkpoint(daemon):
-    """One that is under way is given up by a stop; on a busy machine each would be."""
+OTHER_KEY = b"not of the load"
+
+
+def finish_checkpoints(daemon):
+    """One that is under way is given up by a stop; on a busy machine each would be. The log that
+    the first ones leave behind becomes a spare, and the segments of the last ones are made of it."""
     with contextlib.suppress(OSError), Client(daemon.listen) as client:  # it may end meanwhile
-        assert client.call(checkpoint=pb.Checkpoint(mode=pb.CHECKPOINT_RESTART)).status == pb.OK
+        for _ in range(6):
+            assert client.call(put=pb.Put(key=OTHER_KEY, value=b"more log")).status == pb.OK
+            assert client.call(checkpoint=pb.Checkpoint(mode=pb.CHECKPOINT_RESTART)).status == pb.OK
 
 
 def end_at(point, nth, load, data_dir, durability):
@@ -364,10 +370,12 @@ def end_at(point, nth, load, data_dir, durability):
             load.ask(f"run {address_of(daemon)} conns=2 depth=16 mix=1 class={durability} at=12000")
         except AssertionError:  # it ended between the ready line and the first connection
             assert daemon.wait() == 137, daemon.tail()
-        finish_a_checkpoint(daemon)
+        finish_checkpoints(daemon)
         status = daemon.stop()
         assert status in (0, 137), f"{status}\n" + daemon.tail()
     with start(data_dir, durability, args=CHECKPOINTS) as daemon:
+        with Client(daemon.listen) as client:
+            client.call(delete=pb.Delete(keys=[OTHER_KEY]))
         load.ask(f"verify {address_of(daemon)} rule=kill class={durability}")
         daemon.kill()
     return status == 137
