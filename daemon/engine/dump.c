@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define SLICE 32
+#define SLICE 64
 
 /* A large value, taken by reference. */
 struct large {

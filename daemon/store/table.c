@@ -545,31 +545,67 @@ reverse_bits(uint32_t x)
     return __builtin_bswap32(x);
 }
 
-uint32_t
-table_visit(const struct table *table, uint64_t *position,
-            void (*visit)(void *arg, const struct brd_entry *entry), void *arg)
+/* The bucket at a position, which becomes that of the next one; there is a bucket. NULL: at the
+ * end. */
+static const struct bucket *
+bucket_at(const struct table *table, uint64_t *position)
 {
     uint32_t buckets = table_buckets(table);
-    uint32_t bits = reverse_bits((uint32_t)*position);
-    uint32_t visited = 0;
-    const struct bucket *bucket;
-    uint32_t number;
     uint64_t width; /* positions that share the bucket */
-    unsigned i;
+    uint32_t number;
 
-    BRD_CHECK(*position >> 32 == 0);
-    if (buckets == 0) {
-        *position = UINT64_C(1) << 32;
-        return 0;
-    }
-    number = table_number(bits, buckets, table->mask);
+    if (*position >> 32 != 0)
+        return NULL;
+    number = table_number(reverse_bits((uint32_t)*position), buckets, table->mask);
     /* A bucket that has been split, or came of a split, is told by one bit more
      * than one that has not. */
     width = (UINT64_C(1) << 32) / ((uint64_t)table->mask + 1);
     if ((number | (table->mask ^ table->mask >> 1)) >= buckets)
         width *= 2;
     *position = (*position & ~(width - 1)) + width;
-    for (bucket = table_bucket(table, number); bucket != NULL; bucket = bucket_next(bucket)) {
+    return table_bucket(table, number);
+}
+
+/* All at once, not a wait for each. Inlined, or gcc takes it for a function without effect and
+ * drops the call. */
+static inline __attribute__((always_inline)) void
+prefetch_entries(const struct bucket *bucket)
+{
+    unsigned count = bucket_count(bucket);
+    unsigned i;
+
+    for (i = 0; i < count; i++) {
+        const char *entry = (const char *)bucket_entry(bucket, i);
+
+        __builtin_prefetch(entry);
+        __builtin_prefetch(entry + BRD_CACHE_LINE);
+    }
+}
+
+uint32_t
+table_visit(const struct table *table, uint64_t *position,
+            void (*visit)(void *arg, const struct brd_entry *entry), void *arg)
+{
+    uint32_t visited = 0;
+    const struct bucket *bucket;
+    const struct bucket *ahead;
+    uint64_t after;
+    unsigned i;
+
+    BRD_CHECK(*position >> 32 == 0);
+    if (table_buckets(table) == 0) {
+        *position = UINT64_C(1) << 32;
+        return 0;
+    }
+    bucket = bucket_at(table, position);
+    after = *position;
+    ahead = bucket_at(table, &after);
+    if (ahead != NULL)
+        prefetch_entries(ahead);
+    ahead = bucket_at(table, &after);
+    if (ahead != NULL)
+        __builtin_prefetch(ahead);
+    for (; bucket != NULL; bucket = bucket_next(bucket)) {
         unsigned count = bucket_count(bucket);
 
         for (i = 0; i < count; i++)
