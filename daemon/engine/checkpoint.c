@@ -22,8 +22,8 @@
  * this thread's, and a change that it still makes must find its base.
  *
  * Memory: one block, and the large value that is being written. The file is
- * written at no more than the policy's rate, the thread yields after each slice:
- * it is never in a hurry. A failure costs the attempt and nothing else. */
+ * written at no more than the policy's rate, and the thread makes way for others
+ * (give_way). A failure costs the attempt and nothing else. */
 #include "engine/checkpoint.h"
 
 #include "base/check.h"
@@ -51,9 +51,12 @@
 /* Near the disk's reserve a checkpoint is due by itself, so that there need be no refusals: with
  * as much again free as the reserve has, it must free this part of what it writes; with less
  * than the reserve, that one. */
-#define NEAR_PART   2
-#define LOW_PART    8
-#define BURST_BYTES (UINT64_C(1) << 20)
+#define NEAR_PART       2
+#define LOW_PART        8
+#define BURST_BYTES     (UINT64_C(1) << 20)
+#define PATIENCE_NS     (5 * BRD_NS_PER_S)
+#define PATIENCE_PART   4 /* of checkpoint-log-size */
+#define SLICES_IN_A_ROW 32
 
 /* ---- What it takes ---- */
 
@@ -96,7 +99,10 @@ struct run {
     struct name_space *ns;
     struct dump dump;
     uint64_t began_ns;
-    bool shrink; /* make a new one, even of the version that the last one is of */
+    uint64_t began_lsn; /* where the log was then */
+    uint32_t slices;
+    bool pressed; /* see is_pressed */
+    bool shrink;  /* make a new one, even of the version that the last one is of */
     struct checkpoint_result *result;
 };
 
@@ -141,6 +147,32 @@ write_failed(struct run *run, int result)
                 run->engine->options.data_dir, brd_file_error(result));
 }
 
+/* Has it taken so long, or the log grown so much meanwhile, that it must get on? */
+static bool
+is_pressed(const struct run *run)
+{
+    const struct brd_engine *engine = run->engine;
+    uint64_t log_bytes = brd_wal_written(engine->wal).lsn - run->began_lsn;
+
+    return brd_clock_mono_ns(engine->clock) - run->began_ns >= PATIENCE_NS ||
+           (engine->checkpoint.policy.log_bytes != 0 &&
+            log_bytes >= engine->checkpoint.policy.log_bytes / PATIENCE_PART);
+}
+
+/* Let others run, after each slice: a worker that wakes does not wait for the end of a time slice.
+ * Where workers are always busy that leaves a fiftieth of the processor, and the log would grow
+ * faster than it is made short: this thread then does several slices in a row, and has about a
+ * quarter. */
+static void
+give_way(struct run *run)
+{
+    if (++run->slices % SLICES_IN_A_ROW == 0)
+        run->pressed = is_pressed(run);
+    else if (run->pressed)
+        return;
+    sched_yield();
+}
+
 /* Wait as long as what was written is ahead of the rate. */
 static void
 keep_rate(struct run *run)
@@ -153,7 +185,7 @@ keep_rate(struct run *run)
 
     atomic_store_explicit(&checkpoint->bytes_so_far, bytes, memory_order_relaxed);
     brd_wal_note_checkpoint(run->engine->wal, bytes);
-    sched_yield();
+    give_way(run);
     if (rate == 0 || bytes < BURST_BYTES || run->engine->options.manual)
         return;
     due_ns = (uint64_t)((double)(bytes - BURST_BYTES) * (double)BRD_NS_PER_S / (double)rate);
@@ -303,6 +335,7 @@ run_steps(struct run *run, uint64_t ticket)
     if (status != BRD_OK)
         return log_failed(run, status);
     CRASH_POINT("checkpoint_rotated");
+    run->began_lsn = position.lsn;
     if (is_current(engine, position.version) && (!run->shrink || position.version == 0)) {
         /* Nothing was written since. */
         run->result->snapshot = engine->checkpoint.last.snapshot;
