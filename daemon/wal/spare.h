@@ -15,8 +15,9 @@
 
 #include "wal/segment.h"
 
-/* As much as the log has between two checkpoints, by default. */
-#define SPARES_MAX 4
+/* Twice what the log has between two checkpoints, by default: while one is made under a full load
+ * as much again is written. */
+#define SPARES_MAX 8
 
 /* Which there are. Zeros: none. Under the lock of whoever has the list. */
 struct spares {
