@@ -166,10 +166,13 @@ is_pressed(const struct run *run)
 static void
 give_way(struct run *run)
 {
-    if (++run->slices % SLICES_IN_A_ROW == 0)
-        run->pressed = is_pressed(run);
-    else if (run->pressed)
-        return;
+    if (++run->slices % SLICES_IN_A_ROW != 0) {
+        if (run->pressed)
+            return;
+    } else if (!run->pressed && is_pressed(run)) {
+        run->pressed = true;
+        brd_counter_add(&run->engine->checkpoint.pressed, 1);
+    }
     sched_yield();
 }
 
@@ -750,6 +753,7 @@ checkpoint_look(struct brd_engine *engine, struct checkpoint_view *out_view)
         .running = checkpoint->running,
         .runs = brd_counter_get(&checkpoint->runs),
         .failures = brd_counter_get(&checkpoint->failures),
+        .pressed = brd_counter_get(&checkpoint->pressed),
         .took_ms = checkpoint->took_ms,
         .age_ms = (brd_clock_mono_ns(engine->clock) - checkpoint->ended_ns) / BRD_NS_PER_MS,
         .log_records = records_before(engine, &now) - checkpoint->covered_records,

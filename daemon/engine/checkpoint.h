@@ -66,6 +66,7 @@ struct checkpoint {
     _Atomic uint32_t shards_done;  /* of the one under way; relaxed */
     _Atomic uint64_t bytes_so_far; /* likewise */
     brd_counter runs, failures;    /* the thread's */
+    brd_counter pressed;           /* likewise: runs that got on at the cost of others */
 
     pthread_t thread;
     bool thread_runs;
@@ -102,7 +103,7 @@ void checkpoint_rekey(struct brd_engine *engine);
 struct checkpoint_view {
     struct checkpoint_result last;
     bool running;
-    uint64_t runs, failures;
+    uint64_t runs, failures, pressed;
     uint64_t permille; /* of the one under way */
     uint64_t bytes_so_far;
     uint64_t took_ms;

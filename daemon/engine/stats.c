@@ -239,6 +239,7 @@ collect_checkpoint(struct brd_engine *engine, struct collector *to)
     checkpoint_look(engine, &view);
     emit_number(to, "checkpoints", "1", view.runs, false);
     emit_number(to, "checkpoint_failures", "1", view.failures, false);
+    emit_number(to, "checkpoints_pressed", "1", view.pressed, false);
     emit_number(to, "checkpoint_failed", "1", view.last.status != BRD_OK, false);
     emit_number(to, "checkpoint_running", "1", view.running, false);
     emit_number(to, "checkpoint_progress", "permille", view.permille, false);

@@ -202,6 +202,50 @@ START_TEST(what_is_written_meanwhile_comes_back)
 }
 END_TEST
 
+/* A kilobyte of log in the middle of a checkpoint. */
+static void
+put_meanwhile(void *arg, enum faulty_kind kind)
+{
+    int i;
+
+    (void)arg;
+    if (!pthread_equal(pthread_self(), checkpointer) || in_hook || kind == FAULTY_LIST)
+        return;
+    in_hook = true;
+    for (i = 0; i < 50; i++)
+        ck_assert_int_eq(rig_put(&rig, "meanwhile", "20 bytes of a value."), BRD_OK);
+    in_hook = false;
+}
+
+START_TEST(a_checkpoint_is_pressed_where_the_log_grows_meanwhile)
+{
+    struct checkpoint_result result;
+    struct checkpoint_view view;
+    uint64_t ticket = 0;
+    char key[32];
+    int i;
+
+    rig.options.checkpoint_log_bytes = 4096;
+    up();
+    for (i = 0; i < 5000; i++) { /* more than thirty slices */
+        snprintf(key, sizeof(key), "key-%d", i);
+        ck_assert_int_eq(rig_put(&rig, key, "1"), BRD_OK);
+    }
+    (void)checkpoint_now();
+    checkpoint_look(rig.engine, &view);
+    ck_assert_uint_eq(view.pressed, 0);
+    checkpointer = pthread_self();
+    faulty_set_hook(disk, put_meanwhile, NULL);
+    ck_assert_int_eq(rig_put(&rig, "key", "1"), BRD_OK);
+    ck_assert(checkpoint_ask(rig.engine, BRD_CHECKPOINT_FULL, &ticket, &result));
+    ck_assert_int_eq(result.status, BRD_OK);
+    faulty_set_hook(disk, NULL, NULL);
+    checkpoint_look(rig.engine, &view);
+    ck_assert_uint_eq(view.pressed, 1);
+    restart_and_compare();
+}
+END_TEST
+
 START_TEST(what_eviction_takes_meanwhile_is_gone)
 {
     int round;
@@ -868,6 +912,7 @@ main(void)
     tcase_add_test(tcase, a_checkpoint_shortens_the_log_and_everything_comes_back);
     tcase_add_test(tcase, nothing_new_needs_no_other_snapshot);
     tcase_add_test(tcase, what_is_written_meanwhile_comes_back);
+    tcase_add_test(tcase, a_checkpoint_is_pressed_where_the_log_grows_meanwhile);
     tcase_add_test(eviction, what_eviction_takes_meanwhile_is_gone);
     tcase_add_loop_test(power, power_may_fail_at_every_step_of_a_checkpoint, 0, 6);
     tcase_add_test(tcase, a_snapshot_under_a_name_that_was_not_synced_stays_once_it_was_loaded);
