@@ -1,5 +1,8 @@
 /* The native protocol's codec: proto/brindle.proto <-> plain requests and
- * replies. Pure: no sockets, no clock, no state but the arena. */
+ * replies. Pure: no sockets, no clock, no state but the arena.
+ *
+ * That of the Redis protocol shares the arena and the way of large values; it
+ * is in headers of its own, which this one shows to other folders. */
 #ifndef BRD_WIRE_WIRE_H
 #define BRD_WIRE_WIRE_H
 
@@ -7,6 +10,8 @@
 #include "base/outq.h"
 #include "base/request.h"
 #include "base/status.h"
+#include "wire/resp/resp_parse.h"
+#include "wire/resp/resp_write.h"
 
 /* Memory of the requests being decoded: a worker has one, and empties it when
  * a batch is done. */
