@@ -17,8 +17,8 @@
  *           for an allocation: made of a spare, or else a new one. Where the writer is faster
  *           than the preparation it waits for what is ready of it. It looks at the disk before
  *           each, and five times a second, and decides what that allows (reserve.h). While the
- *           disk is low it prepares one only for who asks: the writer, or a rotation; and
- *           spares are given back then.
+ *           disk is low it prepares one only for who asks: the writer, or a rotation. Where
+ *           it is short (commit_is_short) spares are given back.
  *
  * Invariants: synced <= written <= queued, in versions and in positions; a record
  * at or below `written` is in the file; a position at or below `synced_lsn` has
@@ -87,6 +87,17 @@ bool
 commit_is_low(const struct commit *commit)
 {
     return atomic_load_explicit(&commit->reserve.low, memory_order_relaxed);
+}
+
+bool
+commit_is_short(const struct commit *commit)
+{
+    const struct reserve *reserve = &commit->reserve;
+    uint64_t free_bytes = atomic_load_explicit(&reserve->free_bytes, memory_order_relaxed);
+    uint64_t total = atomic_load_explicit(&reserve->total_bytes, memory_order_relaxed);
+    uint64_t kept = atomic_load_explicit(&reserve->reserve_bytes, memory_order_relaxed);
+
+    return commit_is_low(commit) || (total != 0 && free_bytes / 2 < kept);
 }
 
 static const char *
@@ -721,7 +732,7 @@ preparer_main(void *arg)
         if (commit->stop_preparer)
             break;
         if (commit->spares.count > 0 &&
-            (commit_is_low(commit) || (bytes > 0 && bytes < commit->segment_bytes))) {
+            (commit_is_short(commit) || (bytes > 0 && bytes < commit->segment_bytes))) {
             give_spares_back(commit);
             continue;
         }

@@ -129,6 +129,10 @@ bool commit_is_poisoned(const struct commit *commit);
 /* Is only the disk's reserve left? Any thread. */
 bool commit_is_low(const struct commit *commit);
 
+/* Is it low, or so little left above the reserve that checkpoints are made for it
+ * (engine/checkpoint.c)? Then room is worth more than spares. Any thread. */
+bool commit_is_short(const struct commit *commit);
+
 /* The list of spares has changed. Caller holds the lock. */
 void commit_note_spares(struct commit *commit);
 

@@ -325,7 +325,7 @@ keep_as_spare(struct commit *commit, const struct kept_segment *segment)
     bool kept;
 
     brd_mutex_lock(&commit->lock);
-    kept = commit->keep_spares && !commit_is_low(commit) && commit->spares.count < SPARES_MAX &&
+    kept = commit->keep_spares && !commit_is_short(commit) && commit->spares.count < SPARES_MAX &&
            segment->bytes == commit->segment_bytes;
     brd_mutex_unlock(&commit->lock);
     if (!kept || !spare_make(commit->io, commit->dir, segment->number, commit->segment_bytes))

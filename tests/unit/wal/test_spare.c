@@ -744,6 +744,52 @@ START_TEST(only_a_few_are_kept)
 }
 END_TEST
 
+/* A disk on which so many bytes are free. */
+static void
+leave_free(uint64_t bytes)
+{
+    const uint64_t capacity = UINT64_C(64) << 20;
+    uint64_t own;
+
+    faulty_set_space(test.disk, capacity, 0);
+    own = capacity - faulty_free(test.disk);
+    faulty_set_space(test.disk, capacity, capacity - own - bytes);
+}
+
+START_TEST(where_the_disk_is_short_there_are_none)
+{
+    const uint64_t reserve = UINT64_C(1) << 20;
+    struct brd_wal_disk seen;
+    uint64_t i;
+
+    test.options.disk_reserve_bytes = reserve;
+    test_up(&test);
+    leave_free(4 * reserve);
+    release_many(3, 5);
+    ck_assert_uint_eq(spares(), 3);
+
+    /* More than the reserve, so nothing is refused; but checkpoints are made for what there is. */
+    leave_free(2 * reserve - 8 * SEGMENT_BYTES);
+    for (i = 1; i <= 3; i++)
+        wait_until_gone(spare_name(i));
+    brd_wal_get_disk(test.wal, &seen);
+    ck_assert(!seen.low);
+    release_many(3, 8);
+    ck_assert_uint_eq(spares(), 0);
+    for (i = 4; i <= 6; i++)
+        ck_assert(!is_there(test_segment(i)) && !is_there(spare_name(i)));
+
+    leave_free(4 * reserve);
+    do {
+        brd_wal_get_disk(test.wal, &seen);
+        sched_yield();
+    } while (seen.free_bytes < 3 * reserve);
+    release_many(3, 11);
+    ck_assert_uint_eq(spares(), 3);
+    test_down(&test);
+}
+END_TEST
+
 START_TEST(what_must_go_goes)
 {
     uint64_t version;
@@ -974,6 +1020,7 @@ main(void)
                         (int)(sizeof(failing) / sizeof(failing[0])));
     tcase_add_test(tcase, a_file_that_somebody_reads_is_not_used_again);
     tcase_add_test(tcase, only_a_few_are_kept);
+    tcase_add_test(tcase, where_the_disk_is_short_there_are_none);
     tcase_add_test(tcase, what_must_go_goes);
     tcase_add_test(tcase, what_cannot_go_is_told);
     tcase_add_test(tcase, keys_leave_no_earlier_life);
