@@ -51,12 +51,13 @@
 /* Near the disk's reserve a checkpoint is due by itself, so that there need be no refusals: with
  * as much again free as the reserve has, it must free this part of what it writes; with less
  * than the reserve, that one. */
-#define NEAR_PART       2
-#define LOW_PART        8
-#define BURST_BYTES     (UINT64_C(1) << 20)
-#define PATIENCE_NS     (5 * BRD_NS_PER_S)
-#define PATIENCE_PART   4 /* of checkpoint-log-size */
-#define SLICES_IN_A_ROW 32
+#define NEAR_PART   2
+#define LOW_PART    8
+#define BURST_BYTES (UINT64_C(1) << 20)
+/* See give_way. */
+#define PATIENCE_NS   (5 * BRD_NS_PER_S)
+#define PATIENCE_PART 4
+#define TURN_NS       (250 * BRD_NS_PER_US)
 
 /* ---- What it takes ---- */
 
@@ -99,10 +100,12 @@ struct run {
     struct name_space *ns;
     struct dump dump;
     uint64_t began_ns;
-    uint64_t began_lsn; /* where the log was then */
-    uint32_t slices;
-    bool pressed; /* see is_pressed */
-    bool shrink;  /* make a new one, even of the version that the last one is of */
+    uint64_t walk_ns;  /* when the walk began... */
+    uint64_t walk_lsn; /* ... and where the log was then */
+    uint64_t idle_ns;  /* since then: it only kept to its rate */
+    uint64_t turn_ns;  /* when it gave way last; while pressed */
+    bool pressed;      /* see is_pressed */
+    bool shrink;       /* make a new one, even of the version that the last one is of */
     struct checkpoint_result *result;
 };
 
@@ -147,33 +150,43 @@ write_failed(struct run *run, int result)
                 run->engine->options.data_dir, brd_file_error(result));
 }
 
-/* Has it taken so long, or the log grown so much meanwhile, that it must get on? */
+/* Has it worked so long, or the log grown so much meanwhile, that it must get on? So much: a
+ * quarter of what makes the next one due. */
 static bool
-is_pressed(const struct run *run)
+is_pressed(const struct run *run, uint64_t now_ns)
 {
-    const struct brd_engine *engine = run->engine;
-    uint64_t log_bytes = brd_wal_written(engine->wal).lsn - run->began_lsn;
+    const struct checkpoint *checkpoint = &run->engine->checkpoint;
+    uint64_t enough = checkpoint->policy.log_bytes;
 
-    return brd_clock_mono_ns(engine->clock) - run->began_ns >= PATIENCE_NS ||
-           (engine->checkpoint.policy.log_bytes != 0 &&
-            log_bytes >= engine->checkpoint.policy.log_bytes / PATIENCE_PART);
+    if (now_ns - run->walk_ns - run->idle_ns >= PATIENCE_NS)
+        return true;
+    if (enough == 0)
+        return false;
+    if (enough < checkpoint->last.snapshot.bytes)
+        enough = checkpoint->last.snapshot.bytes;
+    return brd_wal_written(run->engine->wal).lsn - run->walk_lsn >= enough / PATIENCE_PART;
 }
 
 /* Let others run, after each slice: a worker that wakes does not wait for the end of a time slice.
  * Where workers are always busy that leaves a fiftieth of the processor, and the log would grow
- * faster than it is made short: this thread then does several slices in a row, and has about a
- * quarter. */
+ * faster than it is made short: this thread then goes on for a TURN, and has about a quarter. */
 static void
 give_way(struct run *run)
 {
-    if (++run->slices % SLICES_IN_A_ROW != 0) {
-        if (run->pressed)
-            return;
-    } else if (!run->pressed && is_pressed(run)) {
+    struct checkpoint *checkpoint = &run->engine->checkpoint;
+    uint64_t now_ns = brd_clock_mono_ns(run->engine->clock);
+
+    brd_counter_add(&checkpoint->slices, 1);
+    if (!run->pressed && is_pressed(run, now_ns)) {
         run->pressed = true;
-        brd_counter_add(&run->engine->checkpoint.pressed, 1);
+        brd_counter_add(&checkpoint->pressed, 1);
     }
+    if (run->pressed && now_ns - run->turn_ns < TURN_NS)
+        return;
+    brd_counter_add(&checkpoint->yields, 1);
     sched_yield();
+    if (run->pressed)
+        run->turn_ns = brd_clock_mono_ns(run->engine->clock);
 }
 
 /* Wait as long as what was written is ahead of the rate. */
@@ -185,6 +198,7 @@ keep_rate(struct run *run)
     uint64_t bytes = run->dump.writer.offset;
     uint64_t due_ns;
     uint64_t now_ns;
+    uint64_t from_ns;
 
     atomic_store_explicit(&checkpoint->bytes_so_far, bytes, memory_order_relaxed);
     brd_wal_note_checkpoint(run->engine->wal, bytes);
@@ -192,11 +206,14 @@ keep_rate(struct run *run)
     if (rate == 0 || bytes < BURST_BYTES || run->engine->options.manual)
         return;
     due_ns = (uint64_t)((double)(bytes - BURST_BYTES) * (double)BRD_NS_PER_S / (double)rate);
+    from_ns = now_ns = brd_clock_mono_ns(run->engine->clock) - run->began_ns;
     brd_mutex_lock(&checkpoint->lock);
-    while (!checkpoint->stopping &&
-           (now_ns = brd_clock_mono_ns(run->engine->clock) - run->began_ns) < due_ns)
+    while (!checkpoint->stopping && now_ns < due_ns) {
         (void)brd_cond_wait_for(&checkpoint->wake, &checkpoint->lock, due_ns - now_ns);
+        now_ns = brd_clock_mono_ns(run->engine->clock) - run->began_ns;
+    }
     brd_mutex_unlock(&checkpoint->lock);
+    run->idle_ns += now_ns - from_ns;
 }
 
 static bool
@@ -204,6 +221,16 @@ is_abandoned(const struct run *run)
 {
     return atomic_load_explicit(&run->engine->checkpoint.abandon, memory_order_relaxed) ||
            brd_wal_poisoned(run->engine->wal);
+}
+
+/* After a large value. */
+static bool
+go_on(void *arg)
+{
+    struct run *run = arg;
+
+    keep_rate(run);
+    return !is_abandoned(run);
 }
 
 static enum brd_status
@@ -214,13 +241,16 @@ write_entries(struct run *run)
     uint32_t shards = logged ? brd_keyspace_shards(run->ns->keyspace) : 0;
     uint32_t shard;
 
+    run->dump.go_on = go_on;
+    run->dump.arg = run;
+    run->walk_ns = brd_clock_mono_ns(run->engine->clock);
     for (shard = 0; shard < shards; shard++) {
         uint64_t cursor = 0;
 
         do {
             int result = dump_slice(&run->dump, run->ns->keyspace, shard, &cursor);
 
-            if (result != 0)
+            if (result != 0 && result != -ECANCELED)
                 return write_failed(run, result);
             if (is_abandoned(run))
                 return log_failed(run, brd_wal_poisoned(run->engine->wal) ? BRD_READ_ONLY
@@ -338,7 +368,7 @@ run_steps(struct run *run, uint64_t ticket)
     if (status != BRD_OK)
         return log_failed(run, status);
     CRASH_POINT("checkpoint_rotated");
-    run->began_lsn = position.lsn;
+    run->walk_lsn = position.lsn;
     if (is_current(engine, position.version) && (!run->shrink || position.version == 0)) {
         /* Nothing was written since. */
         run->result->snapshot = engine->checkpoint.last.snapshot;
@@ -754,6 +784,8 @@ checkpoint_look(struct brd_engine *engine, struct checkpoint_view *out_view)
         .runs = brd_counter_get(&checkpoint->runs),
         .failures = brd_counter_get(&checkpoint->failures),
         .pressed = brd_counter_get(&checkpoint->pressed),
+        .slices = brd_counter_get(&checkpoint->slices),
+        .yields = brd_counter_get(&checkpoint->yields),
         .took_ms = checkpoint->took_ms,
         .age_ms = (brd_clock_mono_ns(engine->clock) - checkpoint->ended_ns) / BRD_NS_PER_MS,
         .log_records = records_before(engine, &now) - checkpoint->covered_records,

@@ -67,6 +67,7 @@ struct checkpoint {
     _Atomic uint64_t bytes_so_far; /* likewise */
     brd_counter runs, failures;    /* the thread's */
     brd_counter pressed;           /* likewise: runs that got on at the cost of others */
+    brd_counter slices, yields;    /* likewise: steps, and how often they made way */
 
     pthread_t thread;
     bool thread_runs;
@@ -104,7 +105,8 @@ struct checkpoint_view {
     struct checkpoint_result last;
     bool running;
     uint64_t runs, failures, pressed;
-    uint64_t permille; /* of the one under way */
+    uint64_t slices, yields; /* for tests */
+    uint64_t permille;       /* of the one under way */
     uint64_t bytes_so_far;
     uint64_t took_ms;
     uint64_t age_ms;      /* since the last good one, or the start */

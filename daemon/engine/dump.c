@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define SLICE 64
+#define SLICE 32
 
 /* A large value, taken by reference. */
 struct large {
@@ -69,6 +69,8 @@ write_large(struct dump *dump)
             result = snapshot_add_large(&dump->writer, large.version, dump->ns,
                                         brd_bytes(dump->keys.data + large.key_at, large.key_size),
                                         large.deadline_ms, brd_blob_bytes(large.blob));
+        if (result == 0 && dump->go_on != NULL && !dump->go_on(dump->arg))
+            result = -ECANCELED;
         brd_blob_unref(large.blob);
     }
     brd_buf_clear(&dump->larges);

@@ -202,7 +202,7 @@ START_TEST(what_is_written_meanwhile_comes_back)
 }
 END_TEST
 
-/* A kilobyte of log in the middle of a checkpoint. */
+/* What happens at each call of the disk in the middle of a checkpoint. */
 static void
 put_meanwhile(void *arg, enum faulty_kind kind)
 {
@@ -217,31 +217,76 @@ put_meanwhile(void *arg, enum faulty_kind kind)
     in_hook = false;
 }
 
-START_TEST(a_checkpoint_is_pressed_where_the_log_grows_meanwhile)
+static void
+let_time_pass(void *arg, enum faulty_kind kind)
+{
+    (void)arg;
+    if (pthread_equal(pthread_self(), checkpointer) && kind == FAULTY_WRITE)
+        rig_advance_ms(&rig, 2500);
+}
+
+/* The view after one more checkpoint; slices and yields are its own. */
+static struct checkpoint_view
+checkpoint_while(void (*hook)(void *arg, enum faulty_kind kind))
 {
     struct checkpoint_result result;
+    struct checkpoint_view before;
     struct checkpoint_view view;
     uint64_t ticket = 0;
+
+    ck_assert_int_eq(rig_put(&rig, "new", "1"), BRD_OK);
+    checkpoint_look(rig.engine, &before);
+    checkpointer = pthread_self();
+    faulty_set_hook(disk, hook, NULL);
+    ck_assert(checkpoint_ask(rig.engine, BRD_CHECKPOINT_FULL, &ticket, &result));
+    faulty_set_hook(disk, NULL, NULL);
+    ck_assert_int_eq(result.status, BRD_OK);
+    checkpoint_look(rig.engine, &view);
+    view.slices -= before.slices;
+    view.yields -= before.yields;
+    return view;
+}
+
+START_TEST(a_checkpoint_makes_way_until_it_is_pressed)
+{
+    struct checkpoint_view view;
+    char value[201];
     char key[32];
     int i;
 
+    memset(value, 'v', sizeof(value) - 1);
+    value[sizeof(value) - 1] = '\0';
     rig.options.checkpoint_log_bytes = 4096;
     up();
-    for (i = 0; i < 5000; i++) { /* more than thirty slices */
+    for (i = 0; i < 10000; i++) { /* some blocks of the snapshot */
+        snprintf(key, sizeof(key), "key-%d", i);
+        ck_assert_int_eq(rig_put(&rig, key, value), BRD_OK);
+    }
+    view = checkpoint_while(NULL);
+    ck_assert_uint_eq(view.pressed, 0);
+    ck_assert_uint_ge(view.slices, 200);
+    ck_assert_uint_eq(view.yields, view.slices);
+
+    /* 50 puts are nothing beside such a snapshot. */
+    view = checkpoint_while(put_meanwhile);
+    ck_assert_uint_eq(view.pressed, 0);
+
+    /* Time: three blocks take longer than five seconds, and the clock stands still in between. */
+    view = checkpoint_while(let_time_pass);
+    ck_assert_uint_eq(view.pressed, 1);
+    ck_assert_uint_gt(view.yields, 0);
+    ck_assert_uint_lt(view.yields, view.slices);
+
+    /* Log, where the snapshot is small. */
+    ck_assert_int_eq(rig_do(&rig, REQUEST(CLEAR)), BRD_OK);
+    for (i = 0; i < 100; i++) {
         snprintf(key, sizeof(key), "key-%d", i);
         ck_assert_int_eq(rig_put(&rig, key, "1"), BRD_OK);
     }
-    (void)checkpoint_now();
-    checkpoint_look(rig.engine, &view);
-    ck_assert_uint_eq(view.pressed, 0);
-    checkpointer = pthread_self();
-    faulty_set_hook(disk, put_meanwhile, NULL);
-    ck_assert_int_eq(rig_put(&rig, "key", "1"), BRD_OK);
-    ck_assert(checkpoint_ask(rig.engine, BRD_CHECKPOINT_FULL, &ticket, &result));
-    ck_assert_int_eq(result.status, BRD_OK);
-    faulty_set_hook(disk, NULL, NULL);
-    checkpoint_look(rig.engine, &view);
-    ck_assert_uint_eq(view.pressed, 1);
+    (void)checkpoint_while(NULL);
+    view = checkpoint_while(put_meanwhile);
+    ck_assert_uint_eq(view.pressed, 2);
+    ck_assert_uint_lt(view.yields, view.slices);
     restart_and_compare();
 }
 END_TEST
@@ -912,7 +957,7 @@ main(void)
     tcase_add_test(tcase, a_checkpoint_shortens_the_log_and_everything_comes_back);
     tcase_add_test(tcase, nothing_new_needs_no_other_snapshot);
     tcase_add_test(tcase, what_is_written_meanwhile_comes_back);
-    tcase_add_test(tcase, a_checkpoint_is_pressed_where_the_log_grows_meanwhile);
+    tcase_add_test(tcase, a_checkpoint_makes_way_until_it_is_pressed);
     tcase_add_test(eviction, what_eviction_takes_meanwhile_is_gone);
     tcase_add_loop_test(power, power_may_fail_at_every_step_of_a_checkpoint, 0, 6);
     tcase_add_test(tcase, a_snapshot_under_a_name_that_was_not_synced_stays_once_it_was_loaded);
